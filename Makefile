@@ -1,0 +1,95 @@
+# The verbs of this repository. `make` alone lists them.
+#
+#   ARGS="..."         passed on to the program behind the verb
+#   BROKER=kafka       demo and bench on Apache Kafka instead of the embedded broker
+#   PYTHON=python3.13  the interpreter that .venv is made with
+
+SHELL       := bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS   += --no-print-directory
+
+PYTHON ?= python3
+BROKER ?= embedded
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := .cache/uv/bin/uv
+JARS   := .cache/kafka/libs/.complete
+
+.DEFAULT_GOAL := help
+.PHONY: help venv kafka jars-if-possible demo test lint typing bench format lock minimum
+
+help: ## List the verbs.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+demo: venv ## Run the Task API example against a broker (BROKER=embedded or kafka) and read its events back.
+	@if [ "$(BROKER)" = kafka ]; then $(MAKE) kafka; fi
+	@$(BIN)/python -m examples.task_api.demo --broker $(BROKER) $(ARGS)
+
+test: venv jars-if-possible ## Run every test tier; the Kafka tier needs Java 17 and Maven.
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: venv ## Check style, import directions, dependencies, spelling and metadata.
+	@echo "ruff check" && $(BIN)/ruff check .
+	@echo "ruff format" && $(BIN)/ruff format --check .
+	@echo "import directions" && $(BIN)/lint-imports
+	@echo "dependencies" && $(BIN)/deptry src
+	@echo "spelling" && $(BIN)/codespell $$(git ls-files --cached --others --exclude-standard)
+	@echo "pyproject.toml" && $(BIN)/validate-pyproject pyproject.toml
+
+typing: venv ## Check types: mypy strict on everything, pyright on the public surface.
+	@echo "mypy" && $(BIN)/mypy
+	@echo "pyright" && $(BIN)/pyright
+
+bench: venv kafka ## Measure eventpub beside aiokafka on Apache Kafka.
+	@$(BIN)/python -m benchmarks.publish $(ARGS)
+
+format: venv ## Apply the formatter and the linter's safe fixes.
+	@$(BIN)/ruff check --fix . || true
+	@$(BIN)/ruff format .
+
+lock: $(UV) ## Compile requirements/*.txt again from pyproject.toml (newest allowed versions).
+	@echo "compiling requirements/dev.txt, minimum.txt and uv.txt"
+	@$(UV) pip compile $(COMPILE) --upgrade --group dev pyproject.toml -o requirements/dev.txt
+	@$(UV) pip compile $(COMPILE) --resolution lowest-direct --group test --group build pyproject.toml -o requirements/minimum.txt
+	@echo 'uv>=0.13,<0.14' | $(UV) pip compile $(COMPILE) --upgrade - -o requirements/uv.txt
+
+# Addresses stay out of the files: index options are not asked for.
+COMPILE := --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11
+
+minimum: $(UV) jars-if-possible ## Run the tests on the oldest versions allowed, in .cache/minimum.
+	@echo "installing requirements/minimum.txt into .cache/minimum"
+	@test -x .cache/minimum/bin/python || $(PYTHON) -m venv --without-pip .cache/minimum
+	@$(UV) pip sync --quiet --python .cache/minimum --require-hashes requirements/minimum.txt
+	@$(UV) pip install --quiet --python .cache/minimum --no-deps --no-build-isolation -e .
+	@.cache/minimum/bin/python -m pytest $(ARGS)
+
+venv: $(VENV)/.stamp
+
+$(VENV)/.stamp: requirements/dev.txt pyproject.toml | $(UV)
+	@echo "make: installing requirements/dev.txt (hashes checked) and eventpub itself into $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv --without-pip $(VENV)
+	@$(UV) pip sync --quiet --compile-bytecode --python $(VENV) --require-hashes requirements/dev.txt
+	@$(UV) pip install --quiet --python $(VENV) --no-deps --no-build-isolation -e .
+	@touch $@
+
+# uv lives beside .venv and not in it: `uv pip sync` removes what is not listed.
+$(UV): requirements/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit("make: Python 3.11 or later is needed, say PYTHON=...; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@echo "make: installing uv (requirements/uv.txt, hashes checked) into .cache/uv"
+	@rm -rf .cache/uv && $(PYTHON) -m venv .cache/uv
+	@.cache/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+kafka: $(JARS) ## Fetch Apache Kafka's jars with Maven into .cache/kafka (once).
+
+$(JARS): tools/kafka/pom.xml
+	@command -v java >/dev/null || { echo "make: Apache Kafka needs Java 17 or later, and there is no java here" >&2; exit 1; }
+	@command -v mvn >/dev/null || { echo "make: Apache Kafka's jars are fetched with Maven, and there is no mvn here" >&2; exit 1; }
+	@echo "make: fetching Apache Kafka's jars with Maven into .cache/kafka/libs (about 44 MB, once)"
+	@rm -rf .cache/kafka/libs
+	@mvn -q -B -Dstyle.color=never -f tools/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/.cache/kafka/libs
+	@touch $@
+
+# Without Java or Maven the tests say so themselves, and fail if CI is set.
+jars-if-possible:
+	@if command -v java >/dev/null && command -v mvn >/dev/null; then $(MAKE) kafka; fi

@@ -1,0 +1,1 @@
+"""Publish events to Kafka from asyncio, and know what became of each."""
