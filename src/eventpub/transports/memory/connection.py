@@ -1,0 +1,179 @@
+"""A client's connection to one broker for one acks value: one request at a time, batches merged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from eventpub.abc import (
+    Acked,
+    Acks,
+    AttemptResult,
+    InDoubt,
+    NotSent,
+    Rejected,
+    TopicPartition,
+    TransportListener,
+    Unacknowledged,
+    WireBatch,
+)
+from eventpub.transports.memory.gate import Gate
+from eventpub.transports.memory.node import Node
+from eventpub.transports.memory.request import Entry, Request
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """What one transport writes to one broker with one acks value.
+
+    Batches given in one turn of the loop leave as one request. Each ends by its own
+    deadline; at the last of them the connection is closed, and the answer is never seen.
+    """
+
+    node: Node
+    acks: Acks
+    listener: TransportListener
+    send: Callable[[Request], None]
+    loop: asyncio.AbstractEventLoop
+    released: Gate = field(default_factory=Gate)
+    _open: bool = False
+    _closed: bool = False
+    _pending: list[Entry] = field(default_factory=list)
+    _in_flight: Request | None = None
+    _mute: asyncio.TimerHandle | None = None
+
+    def connect(self) -> bool:
+        """Connect if need be, and say whether there is a connection now."""
+        if not self._open and not self._closed and self.node.answers:
+            self._open = True
+            self.node.clients[self] = None
+        return self._open
+
+    @property
+    def free(self) -> bool:
+        """Whether a batch given now would leave now: nothing is in flight and no throttle time runs."""
+        return self._in_flight is None and self._mute is None
+
+    def produce(
+        self, partition: TopicPartition, batch: WireBatch, deadline: float
+    ) -> asyncio.Future[AttemptResult]:
+        """Put *batch* into the next request, and return the future of its result."""
+        result: asyncio.Future[AttemptResult] = self.loop.create_future()
+        entry = Entry(partition, batch, deadline, result)
+        self._pending.append(entry)
+        if not self.free:
+            entry.timer = self.loop.call_at(deadline, self._expire_unsent, entry)
+        elif len(self._pending) == 1:
+            self.loop.call_soon(self._flush)
+        return result
+
+    def answer(
+        self, request: Request, results: Sequence[Acked | Rejected], throttle: float
+    ) -> None:
+        """Hand each batch its result; one whose call has ended is told as late."""
+        if request.abandoned:
+            return
+        for entry, result in zip(request.entries, results, strict=True):
+            if not entry.settle(result):
+                self.listener.on_late(entry.partition, entry.batch, result)
+        if throttle:
+            self._mute = self.loop.call_later(throttle, self._unmute)
+        self._release(request)
+
+    def lose(self, cause: BaseException) -> None:
+        """The connection broke: what is in flight is in doubt at once."""
+        self._disconnect()
+        request = self._in_flight
+        if request is not None:
+            request.abandon()
+            for entry in request.entries:
+                entry.settle(InDoubt(self.node.name, cause))
+            self._release(request)
+
+    def close(self) -> None:
+        """End everything that waits, and leave no timer behind."""
+        self._closed = True
+        cause = ConnectionAbortedError("the transport was closed")
+        self.lose(cause)
+        self._unmute()
+        pending, self._pending = self._pending, []
+        for entry in pending:
+            entry.settle(NotSent(self.node.name, cause))
+        self.released.open()
+
+    def _disconnect(self) -> None:
+        self._open = False
+        self.node.clients.pop(self, None)
+
+    def _flush(self) -> None:
+        if not self.free:
+            return  # the answer will come back here
+        entries = self._next_entries()
+        if not entries:
+            return
+        if not self.connect():
+            cause = ConnectionRefusedError(f"no connection to {self.node.name}")
+            for entry in entries:
+                entry.settle(NotSent(self.node.name, cause))
+            return
+        self._write(Request(entries, self.acks, self.node.name, self, self.node.incarnation))
+
+    def _next_entries(self) -> list[Entry]:
+        """Take what can share a request: whoever was cancelled is not sent, no partition comes twice."""
+        chosen: dict[TopicPartition, Entry] = {}
+        later: list[Entry] = []
+        for entry in self._pending:
+            if entry.result.done():
+                entry.forget_timer()
+            elif chosen.setdefault(entry.partition, entry) is not entry:
+                later.append(entry)
+        self._pending = later
+        return list(chosen.values())
+
+    def _write(self, request: Request) -> None:
+        if request.acks == 0:
+            for entry in request.entries:
+                entry.settle(Unacknowledged(self.node.name))
+        else:
+            self._in_flight = request
+        self.send(request)
+        if self._in_flight is request:
+            self._watch(request)
+        else:
+            self._next()
+
+    def _watch(self, request: Request) -> None:
+        for entry in request.entries:
+            entry.forget_timer()
+            entry.timer = self.loop.call_at(entry.deadline, self._expire, request, entry)
+
+    def _expire(self, request: Request, entry: Entry) -> None:
+        cause = TimeoutError(f"no answer from {self.node.name} in time")
+        entry.settle(InDoubt(self.node.name, cause))
+        last = max(each.deadline for each in request.entries)
+        if self._in_flight is request and entry.deadline == last:
+            request.abandon()
+            self._disconnect()
+            self._release(request)
+
+    def _expire_unsent(self, entry: Entry) -> None:
+        self._pending.remove(entry)
+        entry.settle(NotSent(self.node.name, TimeoutError("nothing could be written in time")))
+
+    def _unmute(self) -> None:
+        if self._mute is not None:
+            self._mute.cancel()
+            self._mute = None
+            self._next()
+
+    def _release(self, request: Request) -> None:
+        if self._in_flight is request:
+            self._in_flight = None
+            self._next()
+
+    def _next(self) -> None:
+        if self.free:
+            if self._pending:
+                self.loop.call_soon(self._flush)
+            self.released.open()

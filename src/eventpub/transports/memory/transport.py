@@ -1,0 +1,204 @@
+"""`eventpub.abc.Transport` on a `MemoryBroker`: deadlines, connections and what a client knows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from eventpub.abc import (
+    Acks,
+    AttemptResult,
+    Compression,
+    NotSent,
+    ProducerId,
+    Rejected,
+    Stamp,
+    TopicPartition,
+    TransportListener,
+    WireBatch,
+)
+from eventpub.exceptions import StartError, UsageError
+from eventpub.record import Record
+from eventpub.transports.memory.broker import UNKNOWN_TOPIC_OR_PARTITION, MemoryBroker
+from eventpub.transports.memory.codec import encode
+from eventpub.transports.memory.connection import Connection
+from eventpub.transports.memory.gate import Gate
+from eventpub.transports.memory.node import Node
+
+BROKER_NOT_AVAILABLE = 8
+
+UNKNOWN_AFTER_ANSWERS = 4
+BETWEEN_ANSWERS = 0.25
+KNOWN_BEFORE = 30.0
+
+
+@dataclass(slots=True, eq=False)
+class MemoryTransport:
+    """One client of *broker*: it may be opened once, on one loop.
+
+    Leaders are always known (metadata is current), answers take ``broker.latency``, and a
+    request that was written reaches the log when the network lets it, also after `aclose`.
+    """
+
+    broker: MemoryBroker
+    _listener: TransportListener | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
+    _closed: bool = False
+    _answered: bool = False
+    _producer_id: ProducerId | None = None
+    _counts: dict[str, int] = field(default_factory=dict)
+    _connections: dict[tuple[str, Acks], Connection] = field(default_factory=dict)
+    _changed: Gate = field(default_factory=Gate)
+
+    async def start(self, listener: TransportListener, /) -> None:
+        """Attach to the broker; nothing is asked of it yet."""
+        if self._loop is not None:
+            raise UsageError("a MemoryTransport is started once: make another for the same broker")
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self.broker.attach(self)
+
+    async def aclose(self, deadline: float, /) -> None:  # noqa: ARG002 - nothing here takes time
+        """End every pending call with its value; no timer is left."""
+        self._closed = True
+        self.broker.detach(self)
+        for connection in self._connections.values():
+            connection.close()
+        self._changed.open()
+
+    async def connected(self) -> None:
+        """Return once a broker has answered."""
+        if not self._answered and not await self._reach():
+            raise StartError("the transport was closed before a broker answered")
+
+    def problems(self) -> tuple[str, ...]:
+        """Say of each broker why it is not there, unless one is."""
+        return () if self.broker.answering() else self.broker.silent()
+
+    async def partitions(self, topic: str, /, *, fresh: bool = False) -> int | Rejected:
+        """Return the topic's partition count, from memory unless *fresh*."""
+        if not fresh and topic in self._counts:
+            return self._counts[topic]
+        return await self._ask(topic)
+
+    async def producer_id(self, *, stale: int | None = None) -> ProducerId | Rejected:
+        """Return this client's producer id, a new one if that is *stale*."""
+        while self._producer_id is None or self._producer_id.id == stale:
+            if not await self._reach():
+                return _closed()
+            if self._producer_id is None or self._producer_id.id == stale:
+                self._producer_id = self.broker.allocate_producer_id()
+        return self._producer_id
+
+    async def ready(self, partition: TopicPartition, acks: Acks, /) -> Rejected | None:
+        """Return when the leader's connection is free; at once if it is."""
+        while not self._closed:
+            connection = self._connection(partition, acks)
+            if connection is not None and connection.connect():
+                if connection.free:
+                    return None
+                await connection.released.wait()
+            elif self.broker.exists(partition):
+                await self._changed.wait()
+            elif (refusal := await self._missing(partition)) is not None:
+                return refusal
+        return None
+
+    def encode(
+        self, records: Sequence[Record], stamp: Stamp, compression: Compression, /
+    ) -> WireBatch:  # noqa: ARG002 - memory is not short
+        """Encode *records* into one batch; *compression* makes no difference here."""
+        return WireBatch(encode(records), len(records), stamp)
+
+    async def produce(
+        self, partition: TopicPartition, batch: WireBatch, acks: Acks, deadline: float, /
+    ) -> AttemptResult:
+        """Send *batch* once and return what came of it by *deadline*."""
+        if self._closed or self._loop is None:
+            return NotSent(None, ConnectionAbortedError("the transport is not open"))
+        connection = self._connection(partition, acks)
+        if connection is None:
+            return NotSent(None, ConnectionError(f"{partition} has no leader"))
+        if self._loop.time() >= deadline:
+            return NotSent(connection.node.name, TimeoutError("the deadline had passed before"))
+        return await connection.produce(partition, batch, deadline)
+
+    def on_change(self) -> None:
+        """The cluster changed: whoever waits looks again, and known topics may have grown."""
+        if self.broker.answering():
+            for topic in tuple(self._counts):
+                if (count := self.broker.count(topic)) is not None:
+                    self._learn(topic, count)
+        self._changed.open()
+
+    async def _ask(self, topic: str) -> int | Rejected:
+        answers, patient_until = 0, self._now() + (KNOWN_BEFORE if topic in self._counts else 0)
+        while await self._reach():
+            answer = self.broker.describe(topic)
+            if isinstance(answer, int):
+                return self._learn(topic, answer)
+            if answer.code != UNKNOWN_TOPIC_OR_PARTITION:
+                return answer
+            answers += 1
+            if answers >= UNKNOWN_AFTER_ANSWERS and self._now() >= patient_until:
+                self._counts.pop(topic, None)
+                return answer
+            await self._sleep(BETWEEN_ANSWERS)
+        return _closed()
+
+    async def _missing(self, partition: TopicPartition) -> Rejected | None:
+        count = await self._ask(partition.topic)
+        if isinstance(count, Rejected):
+            return count
+        return None if partition.partition < count else Rejected(None, UNKNOWN_TOPIC_OR_PARTITION)
+
+    async def _reach(self) -> bool:
+        """Go to a broker and back, however long it takes to find one; false once closed."""
+        while not self._closed:
+            node = self.broker.answering()
+            if node is None:
+                await self._changed.wait()
+                continue
+            await self._sleep(node.latency)
+            if node.answers and not self._closed:
+                self._answered = True
+                return True
+        return False
+
+    async def _sleep(self, seconds: float) -> None:
+        until = self._now() + seconds
+        while not self._closed and (left := until - self._now()) > 0:
+            await self._changed.wait(left)
+
+    def _learn(self, topic: str, count: int) -> int:
+        before = self._counts.get(topic, count)
+        self._counts[topic] = count
+        if before != count and self._listener is not None:
+            self._listener.on_partitions(topic, count)
+        return count
+
+    def _connection(self, partition: TopicPartition, acks: Acks) -> Connection | None:
+        node = self.broker.leader(partition)
+        if node is None:
+            return None
+        known = self._connections.get((node.name, acks))
+        return known or self._new_connection(node, acks)
+
+    def _new_connection(self, node: Node, acks: Acks) -> Connection:
+        loop, listener = self._started()
+        connection = Connection(node, acks, listener, self.broker.send, loop)
+        self._connections[node.name, acks] = connection
+        return connection
+
+    def _now(self) -> float:
+        return self._started()[0].time()
+
+    def _started(self) -> tuple[asyncio.AbstractEventLoop, TransportListener]:
+        if self._loop is None or self._listener is None:
+            raise UsageError("the MemoryTransport was not started")
+        return self._loop, self._listener
+
+
+def _closed() -> Rejected:
+    return Rejected(None, BROKER_NOT_AVAILABLE, message="the transport was closed")
