@@ -1,0 +1,239 @@
+"""The seams: what the engine needs from a transport, and what users may plug in.
+
+A transport moves stamped batches and returns *values*. It never raises for a delivery
+failure, keeps each attempt's deadline itself, and knows whether bytes were written. What
+an answer means for an event is decided elsewhere (``eventpub._rules``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from eventpub.delivery import Attempt, Delivery
+    from eventpub.exceptions import PublishError
+    from eventpub.record import Record
+
+Compression = Literal["none", "gzip", "snappy", "lz4", "zstd"]
+Acks = Literal[0, 1, "all"]
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]"
+
+
+class ProducerId(NamedTuple):
+    """What InitProducerId (API 22) hands out: an id and the epoch to begin with."""
+
+    id: int
+    epoch: int
+
+
+class Stamp(NamedTuple):
+    """Identity of a batch in its partition: a broker drops a second batch with an equal one (KIP-98)."""
+
+    producer_id: int
+    epoch: int
+    sequence: int
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether the broker can recognise a resend."""
+        return self.producer_id >= 0
+
+
+UNSTAMPED = Stamp(-1, -1, -1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WireBatch:
+    """An encoded record batch (magic 2). Kept and sent again byte for byte while in doubt."""
+
+    data: bytes
+    count: int
+    stamp: Stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Acked:
+    """The broker appended the batch, now or on an earlier attempt.
+
+    ``offset`` is that of the batch's first record; ``timestamp`` is the broker's append
+    time in milliseconds where the topic uses LogAppendTime, else ``None``.
+    """
+
+    broker: str | None
+    offset: int
+    timestamp: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unacknowledged:
+    """acks=0: the batch was handed to the socket, and nobody will answer."""
+
+    broker: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The broker (or the metadata) answered with an error code.
+
+    ``offset`` >= 0 says that the batch was appended nevertheless (seen with 3, 6 and 7).
+    ``record_errors`` are (index in the batch, message) of KIP-467, where the broker gave them.
+    """
+
+    broker: str | None
+    code: int
+    offset: int = -1
+    message: str | None = None
+    record_errors: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """No byte of the request reached the socket: certainly not appended by this attempt."""
+
+    broker: str | None
+    cause: BaseException | None
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """Bytes were written and no answer came in time: the broker may have appended the batch."""
+
+    broker: str | None
+    cause: BaseException | None
+
+
+AttemptResult = Acked | Unacknowledged | Rejected | NotSent | InDoubt
+"""What one Produce request comes back as."""
+
+
+class TransportListener(Protocol):
+    """What a transport tells without being asked. Plain calls on the event loop; they never raise."""
+
+    def on_late(self, partition: TopicPartition, batch: WireBatch, result: Acked | Rejected, /) -> None:
+        """An answer arrived after the deadline of its attempt, which had ended as `InDoubt`."""
+
+    def on_partitions(self, topic: str, count: int, /) -> None:
+        """A metadata answer showed another partition count for a topic asked for before."""
+
+
+class Transport(Protocol):
+    """A way to a log. Belongs to one event loop, from `start` to `aclose`.
+
+    All deadlines are in seconds of ``loop.time()``. Every method may be cancelled at any
+    await without harm: what was written stays in doubt, what was not is not sent.
+    """
+
+    async def start(self, listener: TransportListener, /) -> None:
+        """Begin work. Returns at once, also while no broker is reachable."""
+
+    async def aclose(self, deadline: float, /) -> None:
+        """End every pending call with its value (`NotSent` or `InDoubt`) and abort all sockets.
+
+        Afterwards no socket, task, timer or file is left. Safe to call twice.
+        """
+
+    async def connected(self) -> None:
+        """Return once a broker has answered.
+
+        Raises:
+            StartError: the brokers refused this client (authentication, TLS); waiting would not help.
+        """
+
+    def problems(self) -> tuple[str, ...]:
+        """Why nothing could be written now (no broker reached, authentication failed); empty if ready."""
+
+    async def partitions(self, topic: str, /, *, fresh: bool = False) -> int | Rejected:
+        """Return the topic's partition count as soon as it is known, or why there is none.
+
+        Waits for as long as no broker answers. A topic counts as unknown after four
+        metadata answers that say so, at least 250 ms apart. ``fresh`` asks the brokers
+        again instead of answering from what is known.
+        """
+
+    def has_leader(self, partition: TopicPartition, /) -> bool:
+        """Whether the partition's leader is known now; null keys avoid partitions without one."""
+
+    async def producer_id(self, *, stale: int | None = None) -> ProducerId | Rejected:
+        """Return this client's producer id, one for all partitions.
+
+        Waits for as long as no broker answers. An id equal to ``stale`` (its epochs are
+        used up) is replaced by a new one. `Rejected` is an answer that waiting will not change.
+        """
+
+    async def ready(self, partition: TopicPartition, acks: Acks, /) -> Rejected | None:
+        """Return ``None`` when a batch could be written now; wait until then.
+
+        That is: the leader is known and connected (one connection per broker and acks
+        value), no throttle time runs, and no request is in flight on that connection.
+        `Rejected` says that waiting will not help (unknown topic, not authorised).
+        """
+
+    def encode(self, records: Sequence[Record], stamp: Stamp, compression: Compression, /) -> WireBatch:
+        """Encode *records*, all of whose timestamps are set, into one batch."""
+
+    async def produce(
+        self, partition: TopicPartition, batch: WireBatch, acks: Acks, deadline: float, /
+    ) -> AttemptResult:
+        """Send *batch* once, right after `ready`, and return what came of it by *deadline*.
+
+        Calls made in one turn of the loop for one broker and acks value share a request.
+        """
+
+
+class Partitioner(Protocol):
+    """Chooses the partition of a keyed record; equal keys must give equal partitions."""
+
+    def __call__(self, key: bytes, partitions: int, /) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptDetails:
+    """What a hook learns of one attempt: where it went, how many records it carried, what came of it."""
+
+    topic: str
+    partition: int
+    records: int
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeDetails:
+    """What a hook learns of one event's outcome: the acknowledgement or the error, never the payload."""
+
+    event_id: str | None
+    topic: str
+    outcome: Delivery | PublishError
+
+
+class Hook(Protocol):
+    """Receives what happens; implement any subset. Plain functions; what they raise changes no outcome."""
+
+    on_attempt: Callable[[AttemptDetails], None]
+    on_outcome: Callable[[OutcomeDetails], None]
+    on_late_outcome: Callable[[OutcomeDetails], None]
+    on_state: Callable[[str], None]
+
+
+class Serializer(Protocol):
+    """Turns an event's payload into bytes, and says which media type they are."""
+
+    content_type: str
+
+    def serialize(self, event: object, /) -> bytes:
+        """Return the payload's bytes.
+
+        Raises:
+            SerializationError: naming the field that has no form on the wire.
+        """
