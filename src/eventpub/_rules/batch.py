@@ -1,0 +1,80 @@
+"""A run of consecutive records of one profile that is sent, judged and ended together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from eventpub._rules.attempts import in_doubt
+from eventpub.abc import UNSTAMPED
+
+if TYPE_CHECKING:
+    from eventpub._rules.entry import Entry
+    from eventpub.abc import Stamp, WireBatch
+    from eventpub.delivery import Attempt
+    from eventpub.profile import DeliveryProfile
+
+BATCH_OVERHEAD = 61  # header of a record batch, magic 2
+
+
+class Batch:
+    """Records cut together, with the history of every attempt to deliver them.
+
+    While the history is clean the batch may be cut anew without some of its records, but
+    is never refilled. Once in doubt it is frozen: the broker compares nothing but producer
+    id, epoch and sequence, and answers *success* for other bytes under the same ones.
+
+    Attributes:
+        wire: the encoded bytes of the last cut, ``None`` before the first.
+        in_flight: whether an attempt is unanswered.
+        acked: whether an answer that came late has settled it while a resend is in flight.
+        waited: seconds spent backing off between attempts.
+    """
+
+    __slots__ = ("acked", "entries", "history", "in_flight", "profile", "sent_at", "stamp", "waited", "wire")
+
+    def __init__(
+        self,
+        entries: list[Entry],
+        profile: DeliveryProfile,
+        history: tuple[Attempt, ...] = (),
+        waited: float = 0.0,
+    ) -> None:
+        self.entries = entries
+        self.profile = profile
+        self.history = history
+        self.waited = waited
+        self.stamp: Stamp = UNSTAMPED
+        self.wire: WireBatch | None = None
+        self.in_flight = False
+        self.acked = False
+        self.sent_at = 0.0
+        for entry in entries:
+            entry.batch = self
+
+    @property
+    def frozen(self) -> bool:
+        """Whether an attempt may have been appended without our hearing of it (rule 2)."""
+        return in_doubt(self.history)
+
+    @property
+    def life(self) -> float:
+        """When the last of its records' budgets ends."""
+        return max(entry.deadline for entry in self.entries)
+
+    @property
+    def size(self) -> int:
+        """Bytes before compression."""
+        return BATCH_OVERHEAD + sum(entry.size for entry in self.entries)
+
+    def live(self) -> list[Entry]:
+        """Return the records whose callers still wait."""
+        return [entry for entry in self.entries if not entry.ended]
+
+    def cut_anew(self, entries: list[Entry]) -> Batch:
+        """Return a batch of some of its records that inherits the history. Only while clean."""
+        return Batch(entries, self.profile, self.history, self.waited)
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """Return two batches of its records, in order."""
+        middle = len(self.entries) // 2
+        return self.cut_anew(self.entries[:middle]), self.cut_anew(self.entries[middle:])

@@ -1,0 +1,63 @@
+"""One timer for all budgets: entries in buckets of 50 ms.
+
+A ``call_later`` per publish costs 2.3 µs and a heap of thousands; a set per bucket costs 0.2.
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from eventpub._rules.entry import Entry
+
+BUCKET = 0.05
+
+
+class Deadlines:
+    """Every open entry, by the end of its budget. An entry is due at most `BUCKET` seconds late."""
+
+    __slots__ = ("_buckets", "_order")
+
+    def __init__(self) -> None:
+        self._buckets: dict[int, set[Entry]] = {}
+        self._order: list[int] = []
+
+    def add(self, entry: Entry) -> bool:
+        """Watch *entry*; return whether it opened a bucket (the timer may have to be set anew)."""
+        number = int(entry.deadline / BUCKET) + 1
+        bucket = self._buckets.get(number)
+        if bucket is not None:
+            bucket.add(entry)
+            return False
+        self._buckets[number] = {entry}
+        heapq.heappush(self._order, number)
+        return True
+
+    def discard(self, entry: Entry) -> None:
+        """Stop watching *entry*, which has ended."""
+        bucket = self._buckets.get(int(entry.deadline / BUCKET) + 1)
+        if bucket is not None:
+            bucket.discard(entry)
+
+    def next_due(self) -> float | None:
+        """Return when the earliest bucket that holds an entry ends."""
+        while self._order and not self._buckets[self._order[0]]:
+            del self._buckets[heapq.heappop(self._order)]
+        return self._order[0] * BUCKET if self._order else None
+
+    def due(self, now: float, limit: int) -> list[Entry]:
+        """Return up to *limit* entries whose bucket has ended. The caller ends them, which discards them."""
+        when = self.next_due()
+        if when is None or when > now:
+            return []
+        bucket = self._buckets[self._order[0]]
+        return [entry for entry, _ in zip(bucket, range(limit), strict=False)]
+
+    def __iter__(self) -> Iterator[Entry]:
+        return (entry for bucket in self._buckets.values() for entry in bucket)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._buckets.values()))

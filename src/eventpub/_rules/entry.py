@@ -1,0 +1,75 @@
+"""One event on its way, from the call of ``publish`` to its outcome."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eventpub._rules.batch import Batch
+    from eventpub._rules.partition import Partition
+    from eventpub._rules.queue import EntryQueue
+    from eventpub.delivery import Delivery
+    from eventpub.exceptions import PublishError
+    from eventpub.profile import DeliveryProfile
+    from eventpub.record import Record
+
+RECORD_OVERHEAD = 24  # lengths, attributes and deltas of one record, magic 2, at their longest in practice
+
+
+class Entry:
+    """What the rules know of one event. Plain mutable state, because one is made per event.
+
+    Attributes:
+        event: what the caller published; given back by ``PublishError.record``.
+        record: its bytes.
+        size: what it counts for in buffers and batches, in bytes.
+        deadline: when its budget ends, in seconds of the loop's clock.
+        queue: the queue it waits in, or waited in last.
+        partition: the partition it was routed to, once that is known.
+        batch: the batch that holds its room in the buffer, once it was cut into one.
+        has_room: whether it counts against the buffer.
+        ended: whether its caller has been told an outcome, or withdrew it.
+        outcome: what the caller was told.
+        waiter: how the caller is told; belongs to the engine.
+    """
+
+    __slots__ = (
+        "batch",
+        "deadline",
+        "ended",
+        "event",
+        "event_id",
+        "has_room",
+        "outcome",
+        "partition",
+        "profile",
+        "queue",
+        "record",
+        "size",
+        "started",
+        "waiter",
+    )
+
+    def __init__(
+        self,
+        event: Any,
+        event_id: str | None,
+        record: Record,
+        profile: DeliveryProfile,
+        started: float,
+        deadline: float,
+    ) -> None:
+        self.event = event
+        self.event_id = event_id
+        self.record = record
+        self.size = record.size + RECORD_OVERHEAD
+        self.profile = profile
+        self.started = started
+        self.deadline = deadline
+        self.queue: EntryQueue | None = None
+        self.partition: Partition | None = None
+        self.batch: Batch | None = None
+        self.has_room = False
+        self.ended = False
+        self.outcome: Delivery | PublishError | None = None
+        self.waiter: Any = None

@@ -1,0 +1,473 @@
+"""One partition: what is queued, what is stamped, and what has to happen next.
+
+Decides freeze, recut, narrowing, retry, epoch and outcome (rules 1 to 6). It does not send
+and does not wait: a lane asks `Partition.next`, does what it says, and tells what came of it
+with `Partition.record`. States and transitions: ``docs/design/partition.md``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from eventpub._rules import retry
+from eventpub._rules.attempts import describe
+from eventpub._rules.batch import BATCH_OVERHEAD, Batch
+from eventpub._rules.codes import DUPLICATE_SEQUENCE_NUMBER, Action, lookup
+from eventpub._rules.failures import Ending
+from eventpub._rules.queue import EntryQueue
+from eventpub._rules.sequence import Sequence
+from eventpub.abc import UNSTAMPED, Acked, Rejected, Unacknowledged
+from eventpub.delivery import AttemptOutcome, Delivery, PersistenceStatus
+
+if TYPE_CHECKING:
+    from eventpub._rules.entry import Entry
+    from eventpub.abc import AttemptResult, TopicPartition, WireBatch
+    from eventpub.delivery import Attempt
+    from eventpub.exceptions import DoubtReason, PublishError
+    from eventpub.profile import DeliveryProfile
+
+MIN_ATTEMPT = 0.05  # seconds an attempt must have before it, unless the whole budget is shorter
+MAX_RECORDS = 2_500  # in a batch: bounds how long cutting and settling hold the event loop
+_CORRUPT_TWICE = 2
+
+
+class Wait(NamedTuple):
+    """Nothing to send before *until* (linger or back-off)."""
+
+    until: float
+
+
+class Send(NamedTuple):
+    """A batch of *profile* is to be sent as soon as it could be written."""
+
+    profile: DeliveryProfile
+
+
+class SizeLimit:
+    """What a topic was seen to refuse, shared by its partitions: later cuts stay below."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 1 << 62
+
+    def refused(self, size: int) -> None:
+        """Remember that a batch of *size* bytes was too large."""
+        self.bytes = min(self.bytes, size - 1)
+
+
+class PartitionListener(Protocol):
+    """Whom a partition tells. Plain calls, in the order of the records."""
+
+    def on_outcome(self, entry: Entry, outcome: Delivery | PublishError, /) -> None:
+        """*entry* came to *outcome*; where its caller was told another one before, this one is late."""
+
+    def on_batch_ended(self, entries: list[Entry], /) -> None:
+        """A batch holds its records no longer: what they took of the buffer is free."""
+
+    def on_attempt(self, partition: TopicPartition, batch: Batch, attempt: Attempt, /) -> None:
+        """An attempt came to its end."""
+
+    def on_abandoned(self, partition: TopicPartition, batch: Batch, /) -> None:
+        """A batch in doubt was given up; an answer may still come."""
+
+
+class Partition:
+    """The queue of one partition, its one stamped batch, and the sequence they are stamped from."""
+
+    __slots__ = (
+        "_limit",
+        "_linger_until",
+        "_listener",
+        "_resume_at",
+        "_round_trip",
+        "batch",
+        "cuts",
+        "mixed_cuts",
+        "name",
+        "pieces",
+        "queue",
+        "queued_bytes",
+        "sequence",
+    )
+
+    def __init__(self, name: TopicPartition, listener: PartitionListener, limit: SizeLimit) -> None:
+        self.name = name
+        self.queue = EntryQueue()
+        self.pieces: deque[Batch] = deque()  # clean batches to be cut anew, before the queue
+        self.batch: Batch | None = None  # stamped: in flight, or frozen
+        self.sequence = Sequence()
+        self.cuts = 0
+        self.mixed_cuts = 0
+        self.queued_bytes = 0
+        self._listener = listener
+        self._limit = limit
+        self._linger_until = 0.0
+        self._resume_at = 0.0
+        self._round_trip = 0.0
+
+    # --- what comes in -------------------------------------------------------------
+
+    def append(self, entry: Entry) -> None:
+        """Queue *entry* behind all others. On an idle partition its linger begins."""
+        if self.batch is None and not self.pieces and self.queue.first() is None:
+            self._linger_until = entry.started + entry.profile.linger  # type: ignore[operator]  # seconds
+            self.queued_bytes = 0
+        entry.partition = self
+        self.queue.append(entry)
+        self.queued_bytes += entry.size
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is left to do."""
+        return self.batch is not None or bool(self.pieces) or self.queue.first() is not None
+
+    # --- what happens next ---------------------------------------------------------
+
+    def next(self, now: float) -> Wait | Send | None:
+        """Return the next step, or ``None`` when the partition is idle."""
+        head = self._head(now)
+        if head is not None:
+            return Wait(self._resume_at) if now < self._resume_at else Send(head.profile)
+        first = self.queue.first()
+        if first is None:
+            return None
+        if now < self._linger_until and not self._full(first.profile):
+            return Wait(self._linger_until)
+        return Send(first.profile)
+
+    def _full(self, profile: DeliveryProfile) -> bool:
+        return self.queued_bytes >= min(profile.batch_size, self._limit.bytes)
+
+    def _head(self, now: float) -> Batch | None:
+        """Return the batch that goes before the queue, after retiring those with nobody or no time left."""
+        if self.batch is not None:
+            if self.batch.life - now >= self._least(self.batch.entries[0]) and self.batch.live():
+                return self.batch
+            self._give_up(self.batch, "budget", now)
+        while self.pieces:
+            piece = self.pieces[0]
+            self._drop_spent(piece, now)
+            if piece.entries:
+                return piece
+            self.pieces.popleft()
+        return None
+
+    def take(self, now: float) -> Batch | None:
+        """Return the batch to send now, stamped, or ``None`` if `next` has changed its mind."""
+        if not isinstance(step := self.next(now), Send):
+            return None
+        if self.batch is None:
+            batch = self.pieces.popleft() if self.pieces else self._cut(step.profile, now)
+            if batch is None:
+                return None
+            batch.stamp = self.sequence.stamp if batch.profile.idempotence else UNSTAMPED
+            self.batch = batch
+        self.batch.in_flight = True
+        self.batch.sent_at = now
+        return self.batch
+
+    def attempt_deadline(self, batch: Batch, now: float) -> float:
+        """Return when the attempt that starts now must have ended."""
+        return min(now + batch.profile.request_timeout, batch.life)  # type: ignore[operator]  # seconds
+
+    def _cut(self, profile: DeliveryProfile, now: float) -> Batch | None:
+        """Take consecutive records of *profile*, up to its batch size or what the topic takes."""
+        queue, limit = self.queue, min(profile.batch_size, self._limit.bytes)
+        scarce = MIN_ATTEMPT + 2 * self._round_trip
+        size, entries = BATCH_OVERHEAD, list[Entry]()
+        while (entry := queue.first()) is not None:
+            if entry.profile is not profile and entry.profile != profile:
+                self.mixed_cuts += 1
+                break
+            if entries and (size + entry.size > limit or len(entries) == MAX_RECORDS):
+                break
+            queue.popleft()
+            self.queued_bytes -= entry.size
+            if entry.deadline - now < scarce and self._spent(entry, now):
+                self._settle_clean(entry, (), now)
+                continue
+            size += entry.size
+            entries.append(entry)
+        self.cuts += 1
+        return Batch(entries, profile) if entries else None
+
+    def _least(self, entry: Entry) -> float:
+        """Return how much time an attempt needs before it: what ends in the middle of one ends in doubt."""
+        return min(max(MIN_ATTEMPT, 2 * self._round_trip), (entry.deadline - entry.started) / 2)
+
+    def _spent(self, entry: Entry, now: float) -> bool:
+        return entry.deadline - now < self._least(entry)
+
+    def _drop_spent(self, piece: Batch, now: float) -> None:
+        """Cut a clean batch anew without the records that ended, or have no time for an attempt."""
+        keep = []
+        for entry in piece.entries:
+            if not entry.ended and self._spent(entry, now):
+                self._settle_clean(entry, piece.history, now)
+            if not entry.ended:
+                keep.append(entry)
+        if len(keep) < len(piece.entries):
+            piece.wire = None
+        piece.entries = keep
+
+    # --- what came of it -----------------------------------------------------------
+
+    def record(self, result: AttemptResult, now: float) -> None:
+        """Take in what the attempt in flight came to."""
+        batch = self.batch
+        if batch is None:
+            return  # settled by `close` meanwhile
+        batch.in_flight = False
+        if isinstance(result, Rejected) and result.code == DUPLICATE_SEQUENCE_NUMBER:
+            result = Acked(result.broker, result.offset)  # old brokers: it is there, the offset is forgotten
+        attempt = describe(result, batch.profile.acks, batch.sent_at, now)
+        batch.history += (attempt,)
+        self._listener.on_attempt(self.name, batch, attempt)
+        if batch.acked or attempt.outcome is AttemptOutcome.ACKED:
+            self._acked(batch, result, now)
+        elif isinstance(result, Unacknowledged):
+            self._handed_over(batch, now)
+        elif isinstance(result, Rejected):
+            self._rejected(batch, result, now)
+        else:
+            self._retry_or_give_up(batch, now)
+
+    def _acked(self, batch: Batch, result: AttemptResult, now: float) -> None:
+        self.sequence.advance(batch.stamp, len(batch.entries))
+        self.batch = None
+        if not batch.acked and isinstance(result, Acked):
+            self._round_trip = (3 * self._round_trip + now - batch.sent_at) / 4 if self._round_trip else now - batch.sent_at
+            self._settle_acked(batch, result, now)
+        self._listener.on_batch_ended(batch.entries)
+
+    def _settle_acked(self, batch: Batch, ack: Acked, now: float) -> None:
+        topic, partition = self.name
+        on_outcome, attempts, offset = self._listener.on_outcome, len(batch.history), ack.offset
+        known = offset >= 0
+        for entry in batch.entries:
+            delivery = Delivery(
+                topic,
+                partition,
+                offset if known else None,
+                ack.timestamp or entry.record.timestamp or 0,
+                entry.event_id,
+                attempts,
+                now - entry.started,
+            )
+            on_outcome(entry, delivery)
+            offset += 1
+
+    def _handed_over(self, batch: Batch, now: float) -> None:
+        """acks=0: nobody will answer; whether it was appended stays open, and is no error."""
+        self.batch = None
+        topic, partition = self.name
+        attempts, status = len(batch.history), PersistenceStatus.POSSIBLY_PERSISTED
+        for entry in batch.entries:
+            timestamp, elapsed = entry.record.timestamp or 0, now - entry.started
+            delivery = Delivery(topic, partition, None, timestamp, entry.event_id, attempts, elapsed, status)
+            self._listener.on_outcome(entry, delivery)
+        self._listener.on_batch_ended(batch.entries)
+
+    def _rejected(self, batch: Batch, result: Rejected, now: float) -> None:
+        action = lookup(result.code).action
+        if action is Action.RETRY:
+            self._retry_or_give_up(batch, now)
+        elif action is Action.NEW_EPOCH:
+            self._new_epoch(batch, now)
+        elif batch.frozen:
+            self._give_up(batch, "rejected", now)
+        elif action is Action.FAIL:
+            self._fail(batch, result, now)
+        else:
+            self._narrow(batch, action, result, now)
+
+    def _new_epoch(self, batch: Batch, now: float) -> None:
+        """The broker remembers another sequence for this partition than we do (45, 47, 59)."""
+        if batch.frozen:
+            self._give_up(batch, "fenced", now)
+            return
+        self.sequence.bump(batch.stamp)
+        self._retry_or_give_up(batch, now)
+
+    def _retry_or_give_up(self, batch: Batch, now: float) -> None:
+        if batch.frozen and not (batch.profile.idempotence or batch.profile.allow_duplicates):
+            self._give_up(batch, "no_retry", now)
+            return
+        tried = retry.Tried(
+            len(batch.history), batch.history[0].started, batch.waited, self._would_be(batch, now)
+        )
+        pause = retry.pause(batch.profile.retry, tried, now)
+        if pause is None:
+            self._give_up(batch, "attempts", now)
+            return
+        batch.waited += pause
+        self._resume_at = now + pause
+        if not batch.frozen:
+            self._put_back(batch)
+
+    def _would_be(self, batch: Batch, now: float) -> PublishError:
+        entry = next(iter(batch.live()), batch.entries[0])
+        return self._ending(batch.history, now).gave_up(entry, "attempts")
+
+    # --- narrowing (rule 6) --------------------------------------------------------
+
+    def _narrow(self, batch: Batch, action: Action, result: Rejected, now: float) -> None:
+        """Find the guilty record. Uses up no attempt, waits for nothing, never refills."""
+        self._resume_at = now
+        if action is Action.BISECT:
+            self._limit.refused(batch.size)
+        if action is Action.RESEND_ONCE and not self._corrupt_twice(batch, result.code):
+            self._put_back(batch)
+        elif action is Action.EXCLUDE and result.record_errors:
+            self._exclude(batch, result, now)
+        elif len(batch.entries) > 1:
+            self._put_back(*batch.halves())
+        else:
+            self._fail(batch, result, now)
+
+    @staticmethod
+    def _corrupt_twice(batch: Batch, code: int) -> bool:
+        return sum(attempt.kafka_code == code for attempt in batch.history) >= _CORRUPT_TWICE
+
+    def _exclude(self, batch: Batch, result: Rejected, now: float) -> None:
+        """Fail the records that the broker named; the others go on."""
+        guilty = dict(result.record_errors)
+        ending = self._ending(batch.history, now)
+        bad = [(entry, guilty[i]) for i, entry in enumerate(batch.entries) if i in guilty]
+        good = [entry for i, entry in enumerate(batch.entries) if i not in guilty]
+        self.batch = None
+        for entry, said in bad:
+            self._listener.on_outcome(entry, ending.rejected(entry, result.code, said or result.message))
+        self._listener.on_batch_ended([entry for entry, _ in bad])
+        if good:
+            self._put_back(batch.cut_anew(good))
+
+    def _put_back(self, *batches: Batch) -> None:
+        """Queue clean batches to be cut anew, in order, before everything else."""
+        self.batch = None
+        self.pieces.extendleft(reversed(batches))
+
+    # --- ends without an acknowledgement -------------------------------------------
+
+    def refuse(self, refusal: Rejected, now: float) -> None:
+        """Fail what goes next: the transport says that waiting to write it will not help."""
+        if not isinstance(step := self.next(now), Send):
+            return
+        batch = self.batch or (self.pieces.popleft() if self.pieces else self._cut(step.profile, now))
+        if batch is None:
+            return
+        if batch.frozen:
+            self._give_up(batch, "rejected", now)
+        else:
+            self._fail(batch, refusal, now)
+
+    def unencodable(self, batch: Batch, error: Exception, now: float) -> None:
+        """The batch taken last has no form on the wire: find the guilty record."""
+        batch.in_flight = False
+        if len(batch.entries) > 1:
+            self._put_back(*batch.halves())
+            return
+        self.batch = None
+        outcome = self._ending(batch.history, now).unencodable(batch.entries[0], error)
+        self._end(batch, [outcome])
+
+    def _fail(self, batch: Batch, result: Rejected, now: float) -> None:
+        self.batch = None if batch is self.batch else self.batch
+        ending = self._ending(batch.history, now)
+        said = dict(result.record_errors).get(0) or result.message
+        self._end(batch, [ending.rejected(entry, result.code, said) for entry in batch.entries])
+
+    def _give_up(self, batch: Batch, reason: DoubtReason, now: float) -> None:
+        """End a batch, stamped or not, as its history says; what was in doubt costs an epoch (rule 5)."""
+        self.batch = None if batch is self.batch else self.batch
+        ending = self._ending(batch.history, now)
+        if batch.frozen:
+            self.sequence.bump(batch.stamp)
+            self._listener.on_abandoned(self.name, batch)
+        self._end(batch, [ending.gave_up(entry, reason) for entry in batch.entries])
+
+    def _end(self, batch: Batch, outcomes: list[PublishError]) -> None:
+        held = [(entry, outcome) for entry, outcome in zip(batch.entries, outcomes, strict=True) if entry.batch is batch]
+        for entry, outcome in held:
+            # Whoever was told "possibly persisted" at the end of his budget learns nothing
+            # new from hearing it again; that it was not, is news.
+            if not entry.ended or outcome.status is PersistenceStatus.NOT_PERSISTED:
+                self._listener.on_outcome(entry, outcome)
+        self._listener.on_batch_ended([entry for entry, _ in held])
+
+    def _settle_clean(self, entry: Entry, history: tuple[Attempt, ...], now: float) -> None:
+        entry.batch = None
+        self._listener.on_outcome(entry, self._ending(history, now).unavailable(entry, "budget"))
+
+    def _ending(self, history: tuple[Attempt, ...], now: float) -> Ending:
+        return Ending(*self.name, history, now)
+
+    # --- budgets, cancellation, late answers, close --------------------------------
+
+    def holds(self, entry: Entry) -> bool:
+        """Whether *entry* is in the stamped batch: it can no longer be taken out (rule 10)."""
+        return entry.batch is not None and entry.batch is self.batch
+
+    def release(self, entry: Entry) -> bool:
+        """Let go of *entry*, which ends before its batch does, unless it is in the stamped batch."""
+        if self.holds(entry):
+            return False
+        if entry.batch is None:
+            self.queue.note_ended()
+        entry.batch = None
+        return True
+
+    def interrupted(self, entry: Entry, reason: Literal["budget", "drain"], now: float) -> PublishError:
+        """Return what *entry*'s caller is told if it ends now for *reason*; its batch may live on."""
+        history = entry.batch.history if entry.batch is not None else ()
+        ending = self._ending(history, now)
+        if entry.batch is not None and entry.batch.in_flight:
+            return ending.doubtful(entry, reason)
+        return ending.gave_up(entry, reason)
+
+    def stop_lingering(self) -> None:
+        """Send what is queued as soon as it can be written."""
+        self._linger_until = 0.0
+
+    def late(self, wire: WireBatch, result: Acked | Rejected, now: float) -> bool:
+        """Take in an answer that came after its attempt had ended in doubt; whether its batch was still alive."""
+        batch = self.batch
+        if batch is None or batch.wire is not wire or batch.acked:
+            return False
+        attempt = describe(result, batch.profile.acks, batch.sent_at, now)
+        batch.history = _resolved(batch.history, attempt)
+        if attempt.outcome is AttemptOutcome.ACKED:
+            self._late_ack(batch, result, now)
+        elif not batch.in_flight and not batch.frozen:
+            self._put_back(batch)
+        return True
+
+    def _late_ack(self, batch: Batch, result: Acked | Rejected, now: float) -> None:
+        if not batch.in_flight:
+            self._acked(batch, result, now)
+        elif isinstance(result, Acked):
+            # A resend is on its way: callers are told now, the partition waits for its answer,
+            # which can only be the same acknowledgement.
+            batch.acked = True
+            self._settle_acked(batch, result, now)
+
+    def close(self, now: float) -> None:
+        """End everything that is left, each as its history says."""
+        ending = self._ending((), now)
+        if (batch := self.batch) is not None:
+            self.batch = None
+            self._end(batch, [self.interrupted(entry, "drain", now) for entry in batch.entries])
+        while self.pieces:
+            self._give_up(self.pieces.popleft(), "drain", now)
+        for entry in self.queue.drain():
+            self._listener.on_outcome(entry, ending.unavailable(entry, "drain"))
+
+
+def _resolved(history: tuple[Attempt, ...], answer: Attempt) -> tuple[Attempt, ...]:
+    """Return *history* with its oldest attempt in doubt replaced by what its answer said."""
+    for i, attempt in enumerate(history):
+        if attempt.outcome is AttemptOutcome.IN_DOUBT:
+            return (*history[:i], answer, *history[i + 1 :])
+    return history

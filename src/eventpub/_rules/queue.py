@@ -1,0 +1,63 @@
+"""A first-in, first-out queue of entries that may end while they wait."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from eventpub._rules.entry import Entry
+
+_COMPACT_FROM = 64
+
+
+class EntryQueue:
+    """Entries in order. Those that ended are skipped, and do not pile up behind a slow head."""
+
+    __slots__ = ("_ended", "_entries")
+
+    def __init__(self) -> None:
+        self._entries: deque[Entry] = deque()
+        self._ended = 0
+
+    def append(self, entry: Entry) -> None:
+        """Add *entry* at the end."""
+        entry.queue = self
+        self._entries.append(entry)
+
+    def first(self) -> Entry | None:
+        """Return the first entry that has not ended, without taking it."""
+        entries = self._entries
+        while entries:
+            if not entries[0].ended:
+                return entries[0]
+            entries.popleft()
+            self._ended -= 1
+        return None
+
+    def popleft(self) -> Entry:
+        """Take what `first` returned."""
+        return self._entries.popleft()
+
+    def drain(self) -> Iterator[Entry]:
+        """Take every entry that has not ended."""
+        while (entry := self.first()) is not None:
+            self._entries.popleft()
+            yield entry
+
+    def note_ended(self) -> None:
+        """Say that one queued entry has ended. Amortised constant time."""
+        self._ended += 1
+        # With the brokers away, entries of short budgets expire behind one of a long
+        # budget: without this the queue would grow for as long as people publish.
+        if self._ended >= _COMPACT_FROM and self._ended * 2 > len(self._entries):
+            self._entries = deque(entry for entry in self._entries if not entry.ended)
+            self._ended = 0
+
+    def __len__(self) -> int:
+        return len(self._entries) - self._ended
+
+    def __iter__(self) -> Iterator[Entry]:
+        return (entry for entry in self._entries if not entry.ended)
