@@ -279,9 +279,7 @@ class ApacheKafka:
     def _raise_if_ended(self) -> None:
         for node, process in self._running.items():
             if process.poll() is not None:
-                raise KafkaUnavailableError(
-                    f"node {node} ended by itself:\n{self.log(node)[-2000:]}"
-                )
+                raise KafkaUnavailableError(f"node {node} ended by itself:\n{self.log(node)[-2000:]}")
 
     def _write_files(self) -> None:
         (self.directory / "log4j2.properties").write_text(_LOGGING)
@@ -291,9 +289,7 @@ class ApacheKafka:
 
     def _properties_of(self, node: Node) -> dict[str, str]:
         replicas, in_sync = len(self.brokers), min(2, len(self.brokers))
-        voters = [
-            f"{n.id}@127.0.0.1:{n.controller}" for n in self.nodes.values() if n.is_controller
-        ]
+        voters = [f"{n.id}@127.0.0.1:{n.controller}" for n in self.nodes.values() if n.is_controller]
         return (
             {
                 "process.roles": node.roles,
@@ -316,10 +312,7 @@ class ApacheKafka:
     def _format(self) -> None:
         cluster = "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
         # Side by side: each takes two seconds, nearly all of it Java's own start.
-        tools = {
-            node: self._run(node, "kafka.tools.StorageTool", "format", "-t", cluster, "-c")
-            for node in self.nodes
-        }
+        tools = {node: self._run(node, "kafka.tools.StorageTool", "format", "-t", cluster, "-c") for node in self.nodes}
         for node, process in tools.items():
             if process.wait() != 0:
                 raise KafkaUnavailableError(f"node {node} cannot be formatted:\n{self.log(node)}")

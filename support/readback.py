@@ -127,9 +127,7 @@ def _partitions(consumer: Consumer, topic: str, timeout: float) -> list[int]:
     return sorted(found.partitions)
 
 
-def _read_to_the_end(
-    consumer: Consumer, partitions: list[int], timeout: float
-) -> Iterator[ReadRecord]:
+def _read_to_the_end(consumer: Consumer, partitions: list[int], timeout: float) -> Iterator[ReadRecord]:
     unfinished = set(partitions)
     patience = time.monotonic() + timeout
     while unfinished:

@@ -20,9 +20,7 @@ def _blockbuster() -> BlockBuster:
     detector = BlockBuster(scanned_modules="eventpub")
     for name in ("fsync", "fdatasync"):  # not among its own; a disk can take 100 ms for one
         if hasattr(os, name):
-            detector.functions[f"os.{name}"] = BlockBusterFunction(
-                os, name, scanned_modules="eventpub"
-            )
+            detector.functions[f"os.{name}"] = BlockBusterFunction(os, name, scanned_modules="eventpub")
     return detector
 
 

@@ -48,9 +48,7 @@ def kafka_topic(kafka_node: nodes.ApacheKafka) -> MakeTopic:
     def make(partitions: int = 1, /, **config: str) -> str:
         settings = {name.replace("_", "."): value for name, value in config.items()}
         name = f"t-{uuid.uuid4()}"
-        return readback.create_topic(
-            kafka_node.bootstrap_servers, name, partitions, config=settings
-        )
+        return readback.create_topic(kafka_node.bootstrap_servers, name, partitions, config=settings)
 
     return make
 

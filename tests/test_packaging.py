@@ -38,9 +38,7 @@ def tracked_files() -> list[Path]:
     """List what git knows; skip where this is no clone (an unpacked sdist)."""
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("no git clone")
-    listed = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
-    )
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
     return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()]
 
 

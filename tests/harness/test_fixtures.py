@@ -71,9 +71,7 @@ def _import_from_here(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("test, named", [(LEAKED_TASK, "forgotten"), (LEAKED_SOCKET, "127.0.0.1")])
-def test_what_is_left_behind_fails_the_test(
-    pytester: pytest.Pytester, test: str, named: str
-) -> None:
+def test_what_is_left_behind_fails_the_test(pytester: pytest.Pytester, test: str, named: str) -> None:
     """A leaked task and a leaked socket are errors that name them."""
     counts, printed = outcomes(pytester, test)
     assert counts == {"passed": 1, "errors": 1}

@@ -15,9 +15,7 @@ from tests.fix_kafka import require_kafka
     "layout, nodes, brokers",
     [("one", [1], [1]), ("three", [1, 2, 3], [1, 2, 3]), ("split", [9, 1, 2, 3], [1, 2, 3])],
 )
-def test_a_layout_says_which_nodes_clients_may_talk_to(
-    layout: Layout, nodes: list[int], brokers: list[int]
-) -> None:
+def test_a_layout_says_which_nodes_clients_may_talk_to(layout: Layout, nodes: list[int], brokers: list[int]) -> None:
     """The controller of the split layout is a node, but no broker."""
     kafka = ApacheKafka(Path("unused"), layout)
     assert list(kafka.nodes) == nodes
@@ -38,9 +36,7 @@ def test_a_machine_without_java_is_told_so_in_one_line(monkeypatch: pytest.Monke
     assert kafka_node.missing() == "Apache Kafka needs Java 17 or later, and there is no java here"
 
 
-def test_starting_where_something_is_missing_says_what(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_starting_where_something_is_missing_says_what(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A start without Java raises that same line."""
     monkeypatch.setenv("PATH", "")
     with pytest.raises(kafka_node.KafkaUnavailableError, match="there is no java here"):

@@ -57,9 +57,7 @@ def write(bootstrap_servers: str, topic: str, *values: bytes) -> list[str]:
     return refusals
 
 
-def test_readback_shows_every_field_of_a_record(
-    kafka_node: ApacheKafka, kafka_topic: MakeTopic
-) -> None:
+def test_readback_shows_every_field_of_a_record(kafka_node: ApacheKafka, kafka_topic: MakeTopic) -> None:
     """Key, value, duplicate headers, timestamp, partition and offset come back as written."""
     topic = kafka_topic(2)
     write(kafka_node.bootstrap_servers, topic, b"a", b"b")
@@ -106,9 +104,7 @@ def test_nodes_end_with_the_process_that_started_them(tmp_path: Path) -> None:
     """Killing the process that runs a cluster, with no chance to clean up, ends its nodes."""
     require_kafka()
     directory = tmp_path / "kafka"
-    with subprocess.Popen(
-        [sys.executable, "-c", ORPHAN, str(directory)], cwd=ROOT, stdout=subprocess.PIPE
-    ) as parent:
+    with subprocess.Popen([sys.executable, "-c", ORPHAN, str(directory)], cwd=ROOT, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == b"up\n"
         node = psutil.Process(int((directory / "1.pid").read_text()))

@@ -158,9 +158,7 @@ def test_a_paused_broker_writes_and_does_not_answer(kafka: EmbeddedKafka) -> Non
     producer.produce("t", b"first", partition=0)
     assert producer.flush(10) == 0
     kafka.pause()
-    producer.produce(
-        "t", b"second", partition=0, on_delivery=lambda error, _: outcomes.append(str(error))
-    )
+    producer.produce("t", b"second", partition=0, on_delivery=lambda error, _: outcomes.append(str(error)))
     assert producer.flush(0.3) == 1
     assert outcomes == []
     kafka.resume()

@@ -117,8 +117,7 @@ def load() -> ctypes.CDLL:
             function = getattr(library, name)
         except AttributeError:
             raise UsageError(
-                f"this librdkafka has no {name}: install a confluent-kafka that "
-                "eventpub[broker] allows"
+                f"this librdkafka has no {name}: install a confluent-kafka that eventpub[broker] allows"
             ) from None
         function.restype, function.argtypes = result, arguments
     return library
