@@ -87,7 +87,8 @@ $(JARS): tools/kafka/pom.xml
 	@command -v mvn >/dev/null || { echo "make: Apache Kafka's jars are fetched with Maven, and there is no mvn here" >&2; exit 1; }
 	@echo "make: fetching Apache Kafka's jars with Maven into .cache/kafka/libs (about 44 MB, once)"
 	@rm -rf .cache/kafka/libs
-	@mvn -q -B -Dstyle.color=never -f tools/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/.cache/kafka/libs
+	@said=$$(mvn -q -B -f tools/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime \
+	  -DoutputDirectory=$(CURDIR)/.cache/kafka/libs 2>&1) || { echo "$$said" >&2; exit 1; }
 	@touch $@
 
 # Without Java or Maven the tests say so themselves, and fail if CI is set.

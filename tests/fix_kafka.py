@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # A node has to start within the first test that asks for it, also on a busy machine.
 _TIMEOUT = 120
+NOT_RUN = "not run on Apache Kafka: "
 
 
 class MakeTopic(Protocol):
@@ -54,10 +55,26 @@ def kafka_topic(kafka_node: nodes.ApacheKafka) -> MakeTopic:
 
 
 def require_kafka() -> None:
-    """Skip the test where Apache Kafka cannot run; fail it where it has to (``CI`` is set)."""
-    reason = nodes.missing()
-    if reason is None:
-        return
-    if os.environ.get("CI"):
-        pytest.fail(f"{reason} (and CI is set, so nothing is skipped)", pytrace=False)
-    pytest.skip(f"not run on Apache Kafka: {reason}")
+    """Skip the test where Apache Kafka cannot run."""
+    if reason := nodes.missing():
+        pytest.skip(NOT_RUN + reason)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Let the run fail where ``CI`` is set and a test on Apache Kafka was skipped."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") and reporter is not None and _not_run(reporter):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say once, in one line, what kept the tests on Apache Kafka from running."""
+    if reasons := _not_run(terminalreporter):
+        in_ci = " (this fails the run, because CI is set)" if os.environ.get("CI") else ""
+        terminalreporter.write_line(f"{len(reasons)} tests {reasons[0]}{in_ci}", yellow=True)
+
+
+def _not_run(reporter: pytest.TerminalReporter) -> list[str]:
+    reports = reporter.stats.get("skipped", ())
+    reasons = [report.longrepr[2] for report in reports if isinstance(report.longrepr, tuple)]
+    return [reason.removeprefix("Skipped: ") for reason in reasons if NOT_RUN in reason]

@@ -8,7 +8,6 @@ import pytest
 
 from support import kafka_node
 from support.kafka_node import ApacheKafka, Layout
-from tests.fix_kafka import require_kafka
 
 
 @pytest.mark.parametrize(
@@ -43,17 +42,31 @@ def test_starting_where_something_is_missing_says_what(monkeypatch: pytest.Monke
         ApacheKafka(tmp_path).start()
 
 
-def test_its_tests_are_skipped_without_java(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where Apache Kafka cannot run, its tests are skipped with the reason."""
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.delenv("CI", raising=False)
-    with pytest.raises(pytest.skip.Exception, match="there is no java here"):
-        require_kafka()
+NEEDS_KAFKA = """
+def test_on_kafka(kafka_node):
+    raise AssertionError("there is no java")
+
+def test_also_on_kafka(kafka_topic):
+    raise AssertionError("there is no java")
+
+def test_elsewhere():
+    pass
+"""
 
 
-def test_its_tests_fail_without_java_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where CI is set nothing is skipped in silence."""
+@pytest.mark.parametrize("ci, failed", [("", False), ("true", True)])
+def test_without_java_the_others_run_and_one_line_says_why(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, *, ci: str, failed: bool
+) -> None:
+    """Tests on Apache Kafka are skipped with one line for all; where CI is set the run fails."""
+    pytester.makeconftest('pytest_plugins = ["tests.fix_kafka"]')
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\nmarkers =\n    kafka\n")
+    pytester.makepyfile(NEEDS_KAFKA)
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setenv("CI", "true")
-    with pytest.raises(pytest.fail.Exception, match="there is no java here"):
-        require_kafka()
+    monkeypatch.setenv("CI", ci)
+    result = pytester.runpytest_inprocess("-p", "no:looptime_plugin")
+    result.assert_outcomes(passed=1, skipped=2)
+    line = "2 tests not run on Apache Kafka: Apache Kafka needs Java 17 or later, and there is no java here"
+    assert result.stdout.str().count("there is no java here") == 1
+    assert line in result.stdout.str()
+    assert (result.ret == pytest.ExitCode.TESTS_FAILED) is failed
