@@ -85,7 +85,7 @@ def test_several_brokers_share_the_partitions() -> None:
         assert len(set(kafka.bootstrap_servers.split(","))) == 3
         assert readback.brokers_in_metadata(kafka.bootstrap_servers) == {1, 2, 3}
         for broker in (3, 1):
-            kafka.lead("t", 0, broker)
+            kafka.move_leader("t", 0, broker)
             assert readback.leader(kafka.bootstrap_servers, "t") == broker
         assert produce(kafka) == "ok"
 
@@ -106,19 +106,17 @@ def test_a_retriable_rejection_is_survived_by_a_client_that_retries(kafka: Embed
     assert values(kafka) == [b"v"]
 
 
-def test_a_disconnect_writes_nothing(kafka: EmbeddedKafka) -> None:
+def test_a_dropped_request_writes_nothing(kafka: EmbeddedKafka) -> None:
     """The connection ends instead of an answer, and the log stays empty."""
-    kafka.disconnect_next()
+    kafka.drop_next()
     assert produce(kafka) == "_TRANSPORT"
     assert values(kafka) == []
 
 
-def test_heal_forgets_faults_that_did_not_happen_yet(kafka: EmbeddedKafka) -> None:
-    """After heal() the next request is written, and every broker is up and quick."""
+def test_a_script_can_be_taken_back(kafka: EmbeddedKafka) -> None:
+    """After forget_script() the next request is written."""
     kafka.reject_next(INVALID_RECORD, 5)
-    kafka.down()
-    kafka.latency(60)
-    kafka.heal()
+    kafka.forget_script()
     assert produce(kafka) == "ok"
 
 
@@ -172,7 +170,7 @@ def test_a_leaderless_partition_is_shown_as_such(kafka: EmbeddedKafka) -> None:
     kafka.leaderless("t", 0)
     assert readback.leader(kafka.bootstrap_servers, "t", 0) == -1
     assert readback.leader(kafka.bootstrap_servers, "t", 1) == 1
-    kafka.lead("t", 0, 1)
+    kafka.leader_back("t", 0)
     assert produce(kafka) == "ok"
 
 
@@ -194,7 +192,7 @@ def test_a_client_that_still_sends_to_a_leaderless_partition_ends_nobodys_proces
         consumer.poll(0.5)
     finally:
         consumer.close()
-    kafka.lead("t", 0, 1)
+    kafka.leader_back("t", 0)
     assert values(kafka) == [b"before"]
 
 

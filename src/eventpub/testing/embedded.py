@@ -7,6 +7,7 @@ decides what may be tested with it, and is told in `EmbeddedKafka`.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from typing import NoReturn, Self
 
 from eventpub.exceptions import UsageError
@@ -41,7 +42,7 @@ class EmbeddedKafka:
             raise UsageError(f"a cluster has at least one broker, not {brokers}")
         self.brokers = brokers
         self._running: _librdkafka.MockCluster | None = None
-        self._latency = 0.0
+        self._latency: dict[int, float] = {}
 
     def __enter__(self) -> Self:
         self.start()
@@ -71,7 +72,7 @@ class EmbeddedKafka:
 
     def close(self) -> None:
         """Break every connection and end the brokers; their logs are gone. Safe to call twice."""
-        cluster, self._running = self._running, None
+        cluster, self._running, self._latency = self._running, None, {}
         if cluster is not None:
             cluster.destroy()
 
@@ -104,18 +105,13 @@ class EmbeddedKafka:
             raise UsageError(f"{code} is none of Kafka's error codes: those are greater than zero")
         self._push(code, times)
 
-    def disconnect_next(self, times: int = 1) -> None:
-        """Hang up on the next *times* produce requests: nothing is written, nobody is told."""
+    def drop_next(self, times: int = 1) -> None:
+        """Lose the next *times* produce requests: nothing is written, and the connection breaks."""
         self._push(DISCONNECT, times)
 
-    def heal(self) -> None:
-        """Forget the faults that no request has met yet, and bring every broker back.
-
-        Leaders stay where they are.
-        """
+    def forget_script(self) -> None:
+        """Take back every ``_next`` that has not happened yet."""
         self._cluster.clear_errors(PRODUCE)
-        self.up()
-        self.latency(0)
 
     def down(self, broker: int | None = None) -> None:
         """Break the connections of a broker (default: of all), and refuse new ones.
@@ -137,24 +133,30 @@ class EmbeddedKafka:
 
     def resume(self, broker: int | None = None) -> None:
         """Send the answers that `pause` withheld, and go on."""
-        self._set_latency(broker, self._latency)
+        for each in self._meant(broker):
+            self._set_latency(each, self._latency.get(each, 0.0))
 
-    def latency(self, seconds: float) -> None:
-        """Answer every request *seconds* after it came; 0 is at once."""
+    def latency(self, seconds: float, broker: int | None = None) -> None:
+        """Let a broker (default: all) answer *seconds* after a request came; 0 is at once."""
         if seconds < 0:
             raise UsageError(f"a latency cannot be negative: {seconds}")
-        self._latency = seconds
-        self._set_latency(None, seconds)
+        for each in self._meant(broker):
+            self._latency[each] = seconds
+        self._set_latency(broker, seconds)
 
     def leaderless(self, topic: str, partition: int) -> None:
-        """Take the leader away from a partition, until `lead` gives it one.
+        """Leave a partition without a leader, until `leader_back` or `move_leader`.
 
         A topic that does not exist is created.
         """
         self._set_leader(topic, partition, NOBODY)
 
-    def lead(self, topic: str, partition: int, broker: int) -> None:
-        """Make *broker* the leader of a partition. A topic that does not exist is created."""
+    def leader_back(self, topic: str, partition: int) -> None:
+        """Give a partition a leader again."""
+        self.move_leader(topic, partition, partition % self.brokers + 1)
+
+    def move_leader(self, topic: str, partition: int, broker: int) -> None:
+        """Let *broker* lead a partition. A topic that does not exist is created."""
         self._set_leader(topic, partition, self._id(broker))
 
     def lose_next_ack(self, *_: object, **__: object) -> NoReturn:
@@ -162,7 +164,7 @@ class EmbeddedKafka:
         raise UsageError(
             "EmbeddedKafka does not deduplicate, so after a lost ack it would show a duplicate "
             "that Apache Kafka drops: use MemoryBroker, or Apache Kafka behind a proxy. "
-            "(disconnect_next() loses the request and the answer, and writes nothing.)"
+            "(drop_next() loses the request instead.)"
         )
 
     @property
@@ -175,6 +177,9 @@ class EmbeddedKafka:
         if times < 1:
             raise UsageError(f"times={times}: a fault happens at least once")
         self._cluster.push_errors(PRODUCE, [code] * times)
+
+    def _meant(self, broker: int | None) -> Iterable[int]:
+        return range(1, self.brokers + 1) if broker is None else (self._id(broker),)
 
     def _id(self, broker: int | None) -> int:
         if broker is None:
