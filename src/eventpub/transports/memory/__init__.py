@@ -2,7 +2,6 @@
 
 from eventpub.transports.memory.broker import MemoryBroker
 from eventpub.transports.memory.log import LoggedRecord
-from eventpub.transports.memory.topic import TopicConfig
 from eventpub.transports.memory.transport import MemoryTransport
 
-__all__ = ["LoggedRecord", "MemoryBroker", "MemoryTransport", "TopicConfig"]
+__all__ = ["LoggedRecord", "MemoryBroker", "MemoryTransport"]

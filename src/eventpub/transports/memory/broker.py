@@ -1,193 +1,333 @@
-"""A Kafka cluster in this process: topics, brokers, producer ids, and the verbs that break it."""
+"""A cluster that can be broken on demand: the verbs of fault injection."""
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from eventpub.abc import Acked, Acks, ProducerId, Rejected, TopicPartition
 from eventpub.exceptions import UsageError
-from eventpub.transports.memory.log import LoggedRecord, PartitionLog
+from eventpub.transports.memory.cluster import Cluster
+from eventpub.transports.memory.faults import (
+    Drop,
+    Effect,
+    Fault,
+    Faults,
+    Hold,
+    LoseAck,
+    NotSend,
+    OnTheWayThere,
+    OnTheWire,
+    Reject,
+)
 from eventpub.transports.memory.node import Node
-from eventpub.transports.memory.request import Entry, Request
-from eventpub.transports.memory.topic import Partition, Topic, TopicConfig
+from eventpub.transports.memory.request import Entry, Request, Results
+from eventpub.transports.memory.topic import NOT_ENOUGH_REPLICAS, NOT_LEADER_OR_FOLLOWER
 
-UNKNOWN_TOPIC_OR_PARTITION = 3
-TOPIC_AUTHORIZATION_FAILED = 29
-
-FIRST_PRODUCER_ID = 1000
+CLUSTER_AUTHORIZATION_FAILED = 31
 
 
-class Observer(Protocol):
-    """A transport on this broker, told when looking again may help."""
+@dataclass(eq=False)
+class MemoryBroker(Cluster):
+    """A Kafka cluster in this process, for tests.
 
-    def on_change(self) -> None:
-        """Something about brokers, leaders or topics is different now."""
+    It checks sequences, epochs and the last five batches of each producer as Apache Kafka
+    does, so that a publisher which is right here is right there. Nothing in it is random, and
+    it waits by the event loop's clock only, so runs repeat exactly under a virtual one. It is
+    plain single-threaded code: call its verbs from the loop's own thread.
 
-
-@dataclass(slots=True, eq=False)
-class MemoryBroker:
-    """A cluster that several transports may share, on one event loop at a time.
-
-    It checks sequences, epochs and the last five batches of each producer exactly as Apache
-    Kafka does, so that a publisher which is right here is right there. Nothing in it is
-    random and it reads no clock but the loop's, save to judge the timestamps of records.
-
-    Args:
-        brokers: how many; leaders are spread over them in turn.
-        partitions: of a topic that is created by its first use.
-        auto_create: whether first use creates a topic. A deleted topic is not created again.
-        now: milliseconds since the epoch, for judging and making timestamps.
+    Verbs ending in ``_next`` hit the next ``times`` requests that carry a batch of the named
+    topic and partition (of any, if not named); a request shares its fate among all its
+    batches, as it does on a socket. The other verbs hold until they are taken back.
+    ``broker=`` is a name out of `names`; without it every broker is meant.
     """
 
-    brokers: int = 1
-    partitions: int = 4
-    auto_create: bool = True
-    now: Callable[[], int] = field(default=lambda: time.time_ns() // 1_000_000)  # noqa: TID251 - a broker's wall clock
-    received: Counter[str] = field(default_factory=Counter, init=False)
-    _nodes: dict[str, Node] = field(init=False)
-    _topics: dict[str, Topic] = field(default_factory=dict, init=False)
-    _deleted: set[str] = field(default_factory=set, init=False)
-    _observers: dict[Observer, None] = field(default_factory=dict, init=False)
-    _producer_ids: int = field(default=FIRST_PRODUCER_ID, init=False)
-    _appends: int = field(default=0, init=False)
+    _faults: Faults = field(default_factory=Faults, init=False)
+    _held: list[Request] = field(default_factory=list, init=False)
+    _ids_denied: bool = field(default=False, init=False)
 
-    def __post_init__(self) -> None:
-        names = [f"memory:{number}" for number in range(1, self.brokers + 1)]
-        self._nodes = {name: Node(name, self._handle) for name in names}
+    # The next request, or batch of one.
 
-    # Topics and what is in them.
+    def reject_next(
+        self,
+        code: int,
+        times: int = 1,
+        topic: str | None = None,
+        partition: int | None = None,
+        *,
+        appended: bool = False,
+        record_errors: Iterable[tuple[int, str]] = (),
+    ) -> None:
+        """Let the leader answer *code* to the next batch.
 
-    def create_topic(
-        self, name: str, partitions: int | None = None, config: TopicConfig = TopicConfig()
-    ) -> None:  # noqa: B008 - frozen
-        """Create *name*; its leaders are spread over the brokers in turn.
-
-        Raises:
-            UsageError: there is such a topic.
+        With *appended* it writes the batch first and tells the offset, as Kafka does when 3,
+        6 or 7 come after the append; else it writes nothing.
         """
-        if name in self._topics:
-            raise UsageError(f"there is a topic {name!r} already")
-        self._deleted.discard(name)
-        topic = self._topics[name] = Topic(name, config)
-        self._grow(topic, self.partitions if partitions is None else partitions)
+        effect = Reject(code, appended, tuple(record_errors))
+        self._faults.add(Fault(effect, times, topic, partition))
 
-    def delete_topic(self, name: str) -> None:
-        """Delete *name* with all its records and producer state. First use does not create it again."""
-        self._topic(name)
-        del self._topics[name]
-        self._deleted.add(name)
+    def lose_next_ack(
+        self,
+        times: int = 1,
+        topic: str | None = None,
+        partition: int | None = None,
+        *,
+        disconnect: bool = True,
+    ) -> None:
+        """Let the answer to the next request get lost after it was served.
+
+        The connection breaks with it; without *disconnect* the client waits out its deadline.
+        """
+        self._faults.add(Fault(LoseAck(disconnect), times, topic, partition))
+
+    def drop_next(
+        self,
+        times: int = 1,
+        topic: str | None = None,
+        partition: int | None = None,
+        *,
+        disconnect: bool = True,
+    ) -> None:
+        """Let the next request get lost on its way: written by the client, read by nobody."""
+        self._faults.add(Fault(Drop(disconnect), times, topic, partition))
+
+    def hold_next(
+        self,
+        times: int = 1,
+        topic: str | None = None,
+        partition: int | None = None,
+        *,
+        late_answer: bool = False,
+    ) -> None:
+        """Keep the next request in the network until `release`.
+
+        The client gives up at its deadline and closes the connection, so that it never sees
+        the answer; with *late_answer* it keeps it, and is told late.
+        """
+        self._faults.add(Fault(Hold(late_answer), times, topic, partition))
+
+    def release(self) -> int:
+        """Let all held requests arrive, in order; return how many there were."""
+        held, self._held = self._held, []
+        for request in held:
+            node = self._nodes[request.broker]
+            request.incarnation = node.incarnation
+            node.arrive(request)
+        return len(held)
+
+    def not_sent_next(self, times: int = 1, topic: str | None = None, partition: int | None = None) -> None:
+        """Let the client fail to write the next batch."""
+        self._faults.add(Fault(NotSend(), times, topic, partition))
+
+    def forget_script(self) -> None:
+        """Take back every ``_next`` that has not happened yet."""
+        self._faults.clear()
+
+    # Brokers.
+
+    def pause(self, broker: str | None = None) -> None:
+        """Stop a broker (SIGSTOP): connections stay, nothing is read or answered."""
+        for node in self._meant(broker):
+            node.paused = True
+
+    def resume(self, broker: str | None = None) -> None:
+        """Let a paused broker go on, beginning with what came meanwhile."""
+        for node in self._meant(broker):
+            node.resume()
         self._changed()
 
-    def add_partitions(self, name: str, total: int) -> None:
-        """Let topic *name* have *total* partitions; clients learn it at once."""
-        self._grow(self._topic(name), total)
+    def down(self, broker: str | None = None) -> None:
+        """Kill a broker: its connections break, its partitions keep it as their leader."""
+        for node in self._meant(broker):
+            node.down()
+        self._changed()
 
-    def records(self, topic: str, partition: int | None = None) -> tuple[LoggedRecord, ...]:
-        """Return what a consumer would read, in the order in which it was appended.
+    def up(self, broker: str | None = None) -> None:
+        """Start a killed broker again, with its logs as they were."""
+        for node in self._meant(broker):
+            node.up = True
+        self._changed()
 
-        An unknown topic is an empty one.
+    def clog(self, broker: str | None = None) -> None:
+        """Let the sockets to a broker take no more bytes."""
+        for node in self._meant(broker):
+            node.clog()
+
+    def unclog(self, broker: str | None = None) -> None:
+        """Let the sockets to a broker take bytes again."""
+        for node in self._meant(broker):
+            node.unclog()
+
+    def latency(self, seconds: float, broker: str | None = None) -> None:
+        """Let a round trip take that long: a request is appended after half of it."""
+        for node in self._meant(broker):
+            node.latency = seconds
+
+    def throttle(self, seconds: float, broker: str | None = None) -> None:
+        """Let each answer ask for that many seconds of silence on its connection (a quota)."""
+        for node in self._meant(broker):
+            node.throttle = seconds
+
+    def refuse_clients(self, reason: str = "authentication failed") -> None:
+        """Refuse who connects from now on; connections that are there stay."""
+        for node in self._meant(None):
+            node.refusal = reason
+        self._changed()
+
+    def accept_clients(self) -> None:
+        """Take `refuse_clients` back."""
+        for node in self._meant(None):
+            node.refusal = None
+        self._changed()
+
+    # Partitions.
+
+    def leaderless(self, topic: str, partition: int) -> None:
+        """Leave a partition without a leader; its former one answers code 6."""
+        self._partition(topic, partition).leader = None
+        self._changed()
+
+    def leader_back(self, topic: str, partition: int) -> None:
+        """Give a partition the leader it was created with."""
+        self.move_leader(topic, partition, self.names[partition % len(self.names)])
+
+    def move_leader(self, topic: str, partition: int, broker: str) -> None:
+        """Let *broker* lead a partition; log and producer state move with it."""
+        (node,) = self._meant(broker)
+        self._partition(topic, partition).leader = node.name
+        self._changed()
+
+    def not_enough_replicas(self, topic: str, partition: int) -> None:
+        """Let acks=all on a partition be refused with code 19, duplicates included."""
+        self._partition(topic, partition).enough_replicas = False
+
+    def enough_replicas(self, topic: str, partition: int) -> None:
+        """Take `not_enough_replicas` back."""
+        self._partition(topic, partition).enough_replicas = True
+
+    def stall_replication(self, topic: str, partition: int) -> None:
+        """Let the followers of a partition stand still.
+
+        Batches are appended, consumers do not see them, and acks=all gets no answer until the
+        followers go on or the request's own timeout makes it code 7, with the offset. All
+        batches of the same request wait with it.
         """
-        ranked = [each for log in self._logs(topic, partition) for each in log.records()]
-        return tuple(record for _, record in sorted(ranked, key=_rank))
+        log = self._partition(topic, partition).log
+        log.replicated = log.end_offset if log.replicated is None else log.replicated
 
-    # What transports ask.
+    def resume_replication(self, topic: str, partition: int) -> None:
+        """Let the followers catch up."""
+        self._partition(topic, partition).log.replicated = None
+        self._purgatory.look_again()
 
-    def describe(self, topic: str) -> int | Rejected:
-        """Answer a metadata request: the number of partitions, or the code."""
-        self.received["metadata"] += 1
-        if topic not in self._topics and self.auto_create and topic not in self._deleted:
-            self.create_topic(topic)
-        found = self._topics.get(topic)
-        if found is None:
-            return Rejected(None, UNKNOWN_TOPIC_OR_PARTITION)
-        return Rejected(None, TOPIC_AUTHORIZATION_FAILED) if found.denied else len(found.partitions)
+    def truncate(self, topic: str, partition: int, offset: int) -> None:
+        """Lose what reaches beyond *offset*, as when a follower that lags becomes the leader."""
+        self._partition(topic, partition).log.truncate(offset)
+        self.injected["truncate"] += 1
 
-    def count(self, topic: str) -> int | None:
-        """Return how many partitions *topic* has, ``None`` if there is no such topic."""
-        found = self._topics.get(topic)
-        return None if found is None else len(found.partitions)
+    def forget_producers(self, topic: str, partition: int) -> None:
+        """Forget all producer ids on a partition, as happens when they expire."""
+        self._partition(topic, partition).log.forget_producers()
+        self.injected["forget_producers"] += 1
 
-    def answering(self) -> Node | None:
-        """Return a broker that would answer now, or ``None``."""
-        return next((node for node in self._nodes.values() if node.answers), None)
+    # Permissions.
 
-    def silent(self) -> tuple[str, ...]:
-        """Say of each broker that would not answer now why not."""
-        return tuple(
-            f"{node.name} {'does not answer' if node.up else 'is down'}"
-            for node in self._nodes.values()
-            if not node.answers
-        )
+    def deny(self, topic: str) -> None:
+        """Refuse *topic* to everybody: code 29 for its batches and its metadata."""
+        self._topic(topic).denied = True
+        self._changed()
 
-    def allocate_producer_id(self) -> ProducerId:
-        """Answer an InitProducerId request: a new id, at epoch 0."""
-        self.received["producer_id"] += 1
-        self._producer_ids += 1
-        return ProducerId(self._producer_ids, 0)
+    def allow(self, topic: str) -> None:
+        """Take `deny` back."""
+        self._topic(topic).denied = False
+        self._changed()
 
-    def exists(self, partition: TopicPartition) -> bool:
-        """Whether there is such a partition."""
-        return self._find(partition) is not None
+    def deny_producer_ids(self) -> None:
+        """Give out no producer ids: code 31."""
+        self._ids_denied = True
 
-    def leader(self, partition: TopicPartition) -> Node | None:
-        """Return the broker that leads *partition*, or ``None`` while nobody does."""
-        found = self._find(partition)
-        return None if found is None or found.leader is None else self._nodes[found.leader]
+    def allow_producer_ids(self) -> None:
+        """Take `deny_producer_ids` back."""
+        self._ids_denied = False
 
-    def send(self, request: Request) -> None:
-        """Carry *request* over the network to the broker it is for."""
-        self.received["produce"] += 1
-        self._nodes[request.broker].carry(request)
+    def heal(self) -> None:
+        """Take every standing fault and the script back. Held requests stay held."""
+        self._faults.clear()
+        self._ids_denied = False
+        for node in self._nodes.values():
+            node.heal()
+        for topic in self._topics.values():
+            topic.heal(self.names)
+        self._purgatory.look_again()
+        self._changed()
 
-    def attach(self, observer: Observer) -> None:
-        """Tell *observer* of changes, until `detach`."""
-        self._observers[observer] = None
+    # Where they act.
 
-    def detach(self, observer: Observer) -> None:
-        """Tell *observer* nothing more."""
-        self._observers.pop(observer, None)
+    def allocate_producer_id(self) -> ProducerId | Rejected:
+        """Answer an InitProducerId request, unless that is denied."""
+        if not self._ids_denied:
+            return super().allocate_producer_id()
+        self.injected["deny_producer_ids"] += 1
+        return Rejected(None, CLUSTER_AUTHORIZATION_FAILED)
+
+    def fails_to_write(self, partition: TopicPartition) -> bool:
+        """Whether a client shall fail to write a batch of *partition* now."""
+        fault = self._faults.take(NotSend, of=(partition,)) if self._faults else None
+        if fault is not None:
+            self._count(fault)
+        return fault is not None
+
+    def _carry(self, node: Node, request: Request) -> None:
+        kind = OnTheWayThere if request.acks == 0 else OnTheWire
+        match self._faults.take(kind, of=request.partitions) if self._faults else None:
+            case Hold() as fault:
+                self._count(fault)
+                request.outlives_deadline = fault.late_answer
+                self._held.append(request)
+            case Drop() as fault:
+                self._count(fault)
+                if fault.disconnect:
+                    request.client.lose(ConnectionResetError("the request got lost"))
+            case fault:
+                request.lost_ack = fault if isinstance(fault, LoseAck) else None
+                super()._carry(node, request)
+
+    def _reply(self, node: Node, request: Request, results: Results) -> None:
+        fault = request.lost_ack
+        if fault is None or request.abandoned:
+            super()._reply(node, request, results)
+            return
+        self._count(fault)
+        if fault.disconnect:
+            request.client.lose(ConnectionResetError("the answer got lost"))
 
     def _handle(self, node: Node, entry: Entry, acks: Acks) -> Acked | Rejected:
-        topic = self._topics.get(entry.partition.topic)
-        if topic is not None and topic.denied:
-            return Rejected(node.name, TOPIC_AUTHORIZATION_FAILED)
-        partition = self._find(entry.partition)
-        if partition is None:
-            return Rejected(node.name, UNKNOWN_TOPIC_OR_PARTITION)
-        self._appends += 1
-        return partition.handle(node.name, entry.batch, acks, self.now(), self._appends)
+        fault = self._faults.take(Reject, of=(entry.partition,)) if self._faults else None
+        if fault is None:
+            return self._observed(entry, super()._handle(node, entry, acks))
+        offset = -1
+        if fault.appended:
+            appended = super()._handle(node, entry, acks)
+            if isinstance(appended, Rejected):
+                return appended
+            offset = appended.offset
+        self._count(fault)
+        return Rejected(node.name, fault.code, offset, record_errors=fault.record_errors)
 
-    def _grow(self, topic: Topic, total: int) -> None:
-        names = tuple(self._nodes)
-        while len(topic.partitions) < total:
-            topic.add_partition(names[len(topic.partitions) % len(names)])
-        self._changed()
+    def _observed(self, entry: Entry, result: Acked | Rejected) -> Acked | Rejected:
+        if isinstance(result, Rejected) and result.code == NOT_LEADER_OR_FOLLOWER:
+            leader = self.leader_of(*entry.partition)
+            self.injected["leaderless" if leader is None else "move_leader"] += 1
+        elif isinstance(result, Rejected) and result.code == NOT_ENOUGH_REPLICAS:
+            self.injected["not_enough_replicas"] += 1
+        return result
 
-    def _topic(self, name: str) -> Topic:
-        if name not in self._topics:
-            raise UsageError(f"there is no topic {name!r}: create_topic() makes one")
-        return self._topics[name]
+    def _count(self, fault: Effect) -> None:
+        self.injected[fault.verb] += 1
 
-    def _find(self, partition: TopicPartition) -> Partition | None:
-        topic = self._topics.get(partition.topic)
-        if topic is None or not 0 <= partition.partition < len(topic.partitions):
-            return None
-        return topic.partitions[partition.partition]
-
-    def _logs(self, topic: str, partition: int | None) -> Iterator[PartitionLog]:
-        found = self._topics.get(topic)
-        for each in found.partitions if found else ():
-            if partition is None or each.log.partition.partition == partition:
-                yield each.log
-
-    def _changed(self) -> None:
-        for observer in tuple(self._observers):
-            observer.on_change()
-
-
-def _rank(ranked: tuple[int, LoggedRecord]) -> int:
-    return ranked[0]
+    def _meant(self, broker: str | None) -> Iterable[Node]:
+        if broker is None:
+            return tuple(self._nodes.values())
+        if broker not in self._nodes:
+            raise UsageError(f"there is no broker {broker!r}; these are: {', '.join(self.names)}")
+        return (self._nodes[broker],)

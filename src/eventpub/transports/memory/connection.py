@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from eventpub.abc import (
-    Acked,
     Acks,
     AttemptResult,
     InDoubt,
     NotSent,
-    Rejected,
     TopicPartition,
     TransportListener,
     Unacknowledged,
@@ -20,7 +18,9 @@ from eventpub.abc import (
 )
 from eventpub.transports.memory.gate import Gate
 from eventpub.transports.memory.node import Node
-from eventpub.transports.memory.request import Entry, Request
+from eventpub.transports.memory.request import Entry, Request, Results
+
+IDEMPOTENT_TIMEOUT = 2.0
 
 
 @dataclass(slots=True, eq=False)
@@ -41,13 +41,18 @@ class Connection:
     _closed: bool = False
     _pending: list[Entry] = field(default_factory=list)
     _in_flight: Request | None = None
+    _overdue: dict[Request, None] = field(default_factory=dict)
     _mute: asyncio.TimerHandle | None = None
 
     def connect(self) -> bool:
         """Connect if need be, and say whether there is a connection now."""
-        if not self._open and not self._closed and self.node.answers:
+        if self._open or self._closed:
+            return self._open
+        if not self.node.answers:
+            self.node.turn_away()
+        else:
             self._open = True
-            self.node.clients[self] = None
+            self.node.accept(self)
         return self._open
 
     @property
@@ -55,29 +60,33 @@ class Connection:
         """Whether a batch given now would leave now: nothing is in flight and no throttle time runs."""
         return self._in_flight is None and self._mute is None
 
-    def produce(
-        self, partition: TopicPartition, batch: WireBatch, deadline: float
-    ) -> asyncio.Future[AttemptResult]:
+    def produce(self, partition: TopicPartition, batch: WireBatch, deadline: float) -> asyncio.Future[AttemptResult]:
         """Put *batch* into the next request, and return the future of its result."""
         result: asyncio.Future[AttemptResult] = self.loop.create_future()
         entry = Entry(partition, batch, deadline, result)
         self._pending.append(entry)
         if not self.free:
-            entry.timer = self.loop.call_at(deadline, self._expire_unsent, entry)
+            self._watch_unsent(entry)
         elif len(self._pending) == 1:
             self.loop.call_soon(self._flush)
         return result
 
-    def answer(
-        self, request: Request, results: Sequence[Acked | Rejected], throttle: float
-    ) -> None:
+    def written(self, request: Request) -> None:
+        """With acks=0 nobody will answer: the batches end here."""
+        if request.acks == 0:
+            for entry in request.entries:
+                entry.settle(Unacknowledged(self.node.name))
+            self._release(request)
+
+    def answer(self, request: Request, results: Results, throttle: float) -> None:
         """Hand each batch its result; one whose call has ended is told as late."""
         if request.abandoned:
             return
+        self._overdue.pop(request, None)
         for entry, result in zip(request.entries, results, strict=True):
             if not entry.settle(result):
                 self.listener.on_late(entry.partition, entry.batch, result)
-        if throttle:
+        if throttle and self._mute is None:
             self._mute = self.loop.call_later(throttle, self._unmute)
         self._release(request)
 
@@ -98,26 +107,29 @@ class Connection:
         self.lose(cause)
         self._unmute()
         pending, self._pending = self._pending, []
-        for entry in pending:
-            entry.settle(NotSent(self.node.name, cause))
+        self._refuse(pending, cause)
         self.released.open()
 
     def _disconnect(self) -> None:
         self._open = False
-        self.node.clients.pop(self, None)
+        self.node.forget(self)
+        for request in self._overdue:
+            request.abandon()
+        self._overdue.clear()
 
     def _flush(self) -> None:
         if not self.free:
             return  # the answer will come back here
         entries = self._next_entries()
-        if not entries:
-            return
-        if not self.connect():
-            cause = ConnectionRefusedError(f"no connection to {self.node.name}")
-            for entry in entries:
-                entry.settle(NotSent(self.node.name, cause))
-            return
-        self._write(Request(entries, self.acks, self.node.name, self, self.node.incarnation))
+        if entries and self.connect():
+            self._write(entries)
+        elif entries:
+            self._refuse(entries, ConnectionRefusedError(f"no connection to {self.node.name}"))
+            self._next()
+
+    def _refuse(self, entries: list[Entry], cause: Exception) -> None:
+        for entry in entries:
+            entry.settle(NotSent(self.node.name, cause))
 
     def _next_entries(self) -> list[Entry]:
         """Take what can share a request: whoever was cancelled is not sent, no partition comes twice."""
@@ -128,20 +140,23 @@ class Connection:
                 entry.forget_timer()
             elif chosen.setdefault(entry.partition, entry) is not entry:
                 later.append(entry)
+                self._watch_unsent(entry)
         self._pending = later
         return list(chosen.values())
 
-    def _write(self, request: Request) -> None:
-        if request.acks == 0:
-            for entry in request.entries:
-                entry.settle(Unacknowledged(self.node.name))
-        else:
-            self._in_flight = request
+    def _write(self, entries: list[Entry]) -> None:
+        timeout = self._broker_timeout(entries)
+        request = Request(entries, self.acks, self.node.name, self, timeout, self.node.incarnation, self.loop)
+        self._in_flight = request
         self.send(request)
         if self._in_flight is request:
             self._watch(request)
-        else:
-            self._next()
+
+    def _broker_timeout(self, entries: list[Entry]) -> float:
+        """Let the broker answer before the client gives up; soon, where a resend is harmless."""
+        longest = max(entry.deadline for entry in entries) - self.loop.time()
+        idempotent = all(entry.batch.stamp.idempotent for entry in entries)
+        return min(0.9 * longest, IDEMPOTENT_TIMEOUT if idempotent else longest)
 
     def _watch(self, request: Request) -> None:
         for entry in request.entries:
@@ -151,11 +166,18 @@ class Connection:
     def _expire(self, request: Request, entry: Entry) -> None:
         cause = TimeoutError(f"no answer from {self.node.name} in time")
         entry.settle(InDoubt(self.node.name, cause))
-        last = max(each.deadline for each in request.entries)
-        if self._in_flight is request and entry.deadline == last:
+        if self._in_flight is not request or entry.deadline < request.deadline:
+            return
+        if request.outlives_deadline:
+            self._overdue[request] = None
+        else:
             request.abandon()
             self._disconnect()
-            self._release(request)
+        self._release(request)
+
+    def _watch_unsent(self, entry: Entry) -> None:
+        entry.forget_timer()
+        entry.timer = self.loop.call_at(entry.deadline, self._expire_unsent, entry)
 
     def _expire_unsent(self, entry: Entry) -> None:
         self._pending.remove(entry)

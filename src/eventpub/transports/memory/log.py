@@ -42,9 +42,7 @@ class ProducerState:
         if stamp.epoch != self.epoch:
             return None
         last = advance(stamp.sequence, count - 1)
-        return next(
-            (w.offset for w in self.batches if (w.first, w.last) == (stamp.sequence, last)), None
-        )
+        return next((w.offset for w in self.batches if (w.first, w.last) == (stamp.sequence, last)), None)
 
     def refusal(self, stamp: Stamp) -> int | None:
         """Return the code that a batch which is no duplicate is refused with, or ``None``."""
@@ -94,10 +92,14 @@ class _LoggedBatch(NamedTuple):
 
 @dataclass(slots=True)
 class PartitionLog:
-    """The records of one partition, and the state of the producers that wrote them."""
+    """The records of one partition, and the state of the producers that wrote them.
+
+    ``replicated`` is the offset up to which the replicas have followed, while they lag.
+    """
 
     partition: TopicPartition
     end_offset: int = 0
+    replicated: int | None = None
     _batches: list[_LoggedBatch] = field(default_factory=list)
     _producers: dict[int, ProducerState] = field(default_factory=dict)
 
@@ -113,21 +115,36 @@ class PartitionLog:
 
     def append(self, stamp: Stamp, rows: list[Row], order: int) -> int:
         """Write a batch and return the offset of its first record; *order* ranks it among all partitions."""
-        offset = self.end_offset
-        self._batches.append(_LoggedBatch(offset, order, stamp, rows))
-        self.end_offset += len(rows)
+        batch = _LoggedBatch(self.end_offset, order, stamp, rows)
+        self._append(batch)
+        return batch.offset
+
+    def truncate(self, offset: int) -> None:
+        """Lose all batches that reach beyond *offset*, and what was remembered of them."""
+        kept = [batch for batch in self._batches if batch.offset + len(batch.rows) <= offset]
+        self.end_offset = 0
+        self._batches.clear()
+        self._producers.clear()
+        for batch in kept:
+            self._append(batch)
+
+    def _append(self, batch: _LoggedBatch) -> None:
+        self._batches.append(batch)
+        self.end_offset += len(batch.rows)
+        stamp = batch.stamp
         if stamp.idempotent:
             state = self._producers.setdefault(stamp.producer_id, ProducerState(stamp.epoch))
-            state.remember(stamp, len(rows), offset)
-        return offset
+            state.remember(stamp, len(batch.rows), batch.offset)
 
     def forget_producers(self) -> None:
         """Lose all producer state, as a broker does when producer ids expire."""
         self._producers.clear()
 
     def records(self) -> Iterator[tuple[int, LoggedRecord]]:
-        """Yield every record in order, each with the rank of its batch."""
+        """Yield every record that consumers may see, in order, with the rank of its batch."""
         for batch in self._batches:
+            if self.replicated is not None and batch.offset >= self.replicated:
+                return
             for index, row in enumerate(batch.rows):
                 yield batch.order, self._record(batch, index, row)
 

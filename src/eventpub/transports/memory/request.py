@@ -1,4 +1,4 @@
-"""One Produce request on its way: what it carries, and what it still may do to the client."""
+"""One Produce request on its way: what it carries, and whether an answer may still be seen."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from eventpub.abc import Acked, Acks, AttemptResult, Rejected, TopicPartition, WireBatch
+from eventpub.transports.memory.faults import LoseAck
+
+Results = Sequence[Acked | Rejected]
+"""The broker's answer: one result for each entry of the request, in their order."""
 
 
 class Client(Protocol):
-    """The end of a connection that sent a request."""
+    """The end of a connection that writes requests."""
 
-    def answer(
-        self, request: Request, results: Sequence[Acked | Rejected], throttle: float, /
-    ) -> None:
+    def written(self, request: Request, /) -> None:
+        """The socket took the whole of *request*."""
+
+    def answer(self, request: Request, results: Results, throttle: float, /) -> None:
         """The broker answered; *throttle* asks for that many seconds of silence."""
 
     def lose(self, cause: BaseException, /) -> None:
@@ -49,22 +54,42 @@ class Entry:
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """Batches of several partitions for one broker, written to one connection at once.
+    """Batches of several partitions, written at once to one connection.
 
-    ``incarnation`` is that of the broker process it was sent to: one that was killed
-    meanwhile never reads it. ``abandoned`` says that no client will see the answer.
+    Attributes:
+        timeout: seconds the broker may wait for its replicas before it answers code 7.
+        incarnation: of the broker process it was written to; a later one never reads it.
+        loop: the client's, for whoever has to wait on the way.
+        lost_ack: how the answer gets lost, if it shall.
+        outlives_deadline: the connection is kept beyond the deadlines, and with it the answer.
+        abandoned: no client will see an answer.
+        reply: the answer on its way back.
     """
 
     entries: list[Entry]
     acks: Acks
     broker: str
     client: Client
+    timeout: float
     incarnation: int
+    loop: asyncio.AbstractEventLoop
+    lost_ack: LoseAck | None = None
+    outlives_deadline: bool = False
     abandoned: bool = False
     reply: asyncio.TimerHandle | None = None
 
+    @property
+    def partitions(self) -> tuple[TopicPartition, ...]:
+        """The partitions it has batches for."""
+        return tuple(entry.partition for entry in self.entries)
+
+    @property
+    def deadline(self) -> float:
+        """When the last of its attempts ends."""
+        return max(entry.deadline for entry in self.entries)
+
     def abandon(self) -> None:
-        """See to it that no answer reaches the client; the broker may serve the request all the same."""
+        """See to it that no answer is seen; the broker may serve the request all the same."""
         self.abandoned = True
         if self.reply is not None:
             self.reply.cancel()

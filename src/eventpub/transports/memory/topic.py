@@ -6,6 +6,7 @@ a batch that is already in the log is still refused while too few replicas are i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from eventpub.abc import Acked, Acks, Rejected, TopicPartition, WireBatch
@@ -27,15 +28,15 @@ FUTURE_LIMIT = 3_600_000
 class TopicConfig:
     """Settings of one topic.
 
-    Args:
+    Attributes:
         max_message_bytes: largest batch (Kafka's ``max.message.bytes``); beyond it code 10.
         compacted: ``cleanup.policy=compact``: a record without a key is refused with code 87.
         log_append_time: records carry the broker's time instead of the client's.
     """
 
-    max_message_bytes: int = 1_048_588
-    compacted: bool = False
-    log_append_time: bool = False
+    max_message_bytes: int
+    compacted: bool
+    log_append_time: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -47,9 +48,7 @@ class Partition:
     leader: str | None
     enough_replicas: bool = True
 
-    def handle(
-        self, broker: str, batch: WireBatch, acks: Acks, now: int, order: int
-    ) -> Acked | Rejected:
+    def handle(self, broker: str, batch: WireBatch, acks: Acks, now: int, order: int) -> Acked | Rejected:
         """Append *batch*, find it already appended, or refuse it. *now* is in milliseconds."""
         if self.leader != broker:
             return Rejected(broker, NOT_LEADER_OR_FOLLOWER)
@@ -75,9 +74,7 @@ class Partition:
         message = f"{len(guilty)} of {len(rows)} records have been rejected"
         return Rejected(broker, code, message=message, record_errors=guilty)
 
-    def _sequenced(
-        self, broker: str, batch: WireBatch, rows: list[Row], now: int, order: int
-    ) -> Acked | Rejected:
+    def _sequenced(self, broker: str, batch: WireBatch, rows: list[Row], now: int, order: int) -> Acked | Rejected:
         appended_at = now if self.config.log_append_time else None
         if batch.stamp.idempotent:
             offset = self.log.duplicate(batch.stamp, len(rows))
@@ -104,6 +101,14 @@ class Topic:
         """Add one empty partition led by *leader*."""
         log = PartitionLog(TopicPartition(self.name, len(self.partitions)))
         self.partitions.append(Partition(log, self.config, leader))
+
+    def heal(self, brokers: Sequence[str]) -> None:
+        """Let everything in it work; a partition that has a leader keeps it."""
+        self.denied = False
+        for number, partition in enumerate(self.partitions):
+            partition.leader = partition.leader or brokers[number % len(brokers)]
+            partition.enough_replicas = True
+            partition.log.replicated = None
 
 
 def _out_of_range(rows: list[Row], latest: int) -> list[tuple[int, str]]:

@@ -20,7 +20,8 @@ from eventpub.abc import (
 )
 from eventpub.exceptions import StartError, UsageError
 from eventpub.record import Record
-from eventpub.transports.memory.broker import UNKNOWN_TOPIC_OR_PARTITION, MemoryBroker
+from eventpub.transports.memory.broker import MemoryBroker
+from eventpub.transports.memory.cluster import UNKNOWN_TOPIC_OR_PARTITION
 from eventpub.transports.memory.codec import encode
 from eventpub.transports.memory.connection import Connection
 from eventpub.transports.memory.gate import Gate
@@ -42,14 +43,14 @@ class MemoryTransport:
     """
 
     broker: MemoryBroker
-    _listener: TransportListener | None = None
-    _loop: asyncio.AbstractEventLoop | None = None
-    _closed: bool = False
-    _answered: bool = False
-    _producer_id: ProducerId | None = None
-    _counts: dict[str, int] = field(default_factory=dict)
-    _connections: dict[tuple[str, Acks], Connection] = field(default_factory=dict)
-    _changed: Gate = field(default_factory=Gate)
+    _listener: TransportListener | None = field(default=None, init=False)
+    _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
+    _closed: bool = field(default=False, init=False)
+    _answered: bool = field(default=False, init=False)
+    _producer_id: ProducerId | None = field(default=None, init=False)
+    _counts: dict[str, int] = field(default_factory=dict, init=False)
+    _connections: dict[tuple[str, Acks], Connection] = field(default_factory=dict, init=False)
+    _changed: Gate = field(default_factory=Gate, init=False)
 
     async def start(self, listener: TransportListener, /) -> None:
         """Attach to the broker; nothing is asked of it yet."""
@@ -69,12 +70,16 @@ class MemoryTransport:
 
     async def connected(self) -> None:
         """Return once a broker has answered."""
-        if not self._answered and not await self._reach():
-            raise StartError("the transport was closed before a broker answered")
+        while not self._answered:
+            if reason := self.broker.refusal():
+                raise StartError(reason)
+            if self._closed:
+                raise StartError("the transport was closed before a broker answered")
+            await (self._reach() if self.broker.answering() else self._changed.wait())
 
     def problems(self) -> tuple[str, ...]:
         """Say of each broker why it is not there, unless one is."""
-        return () if self.broker.answering() else self.broker.silent()
+        return () if self.broker.answering() else self.broker.troubles()
 
     async def partitions(self, topic: str, /, *, fresh: bool = False) -> int | Rejected:
         """Return the topic's partition count, from memory unless *fresh*."""
@@ -88,7 +93,10 @@ class MemoryTransport:
             if not await self._reach():
                 return _closed()
             if self._producer_id is None or self._producer_id.id == stale:
-                self._producer_id = self.broker.allocate_producer_id()
+                answer = self.broker.allocate_producer_id()
+                if isinstance(answer, Rejected):
+                    return answer
+                self._producer_id = answer
         return self._producer_id
 
     async def ready(self, partition: TopicPartition, acks: Acks, /) -> Rejected | None:
@@ -105,11 +113,9 @@ class MemoryTransport:
                 return refusal
         return None
 
-    def encode(
-        self, records: Sequence[Record], stamp: Stamp, compression: Compression, /
-    ) -> WireBatch:  # noqa: ARG002 - memory is not short
-        """Encode *records* into one batch; *compression* makes no difference here."""
-        return WireBatch(encode(records), len(records), stamp)
+    def encode(self, records: Sequence[Record], stamp: Stamp, compression: Compression, /) -> WireBatch:
+        """Encode *records* into one batch."""
+        return WireBatch(encode(records, compression), len(records), stamp)
 
     async def produce(
         self, partition: TopicPartition, batch: WireBatch, acks: Acks, deadline: float, /
@@ -120,6 +126,8 @@ class MemoryTransport:
         connection = self._connection(partition, acks)
         if connection is None:
             return NotSent(None, ConnectionError(f"{partition} has no leader"))
+        if self.broker.fails_to_write(partition):
+            return NotSent(connection.node.name, ConnectionError("nothing could be written"))
         if self._loop.time() >= deadline:
             return NotSent(connection.node.name, TimeoutError("the deadline had passed before"))
         return await connection.produce(partition, batch, deadline)
@@ -131,6 +139,8 @@ class MemoryTransport:
                 if (count := self.broker.count(topic)) is not None:
                     self._learn(topic, count)
         self._changed.open()
+        for connection in self._connections.values():
+            connection.released.open()  # its leader may be another one now
 
     async def _ask(self, topic: str) -> int | Rejected:
         answers, patient_until = 0, self._now() + (KNOWN_BEFORE if topic in self._counts else 0)
@@ -158,6 +168,7 @@ class MemoryTransport:
         while not self._closed:
             node = self.broker.answering()
             if node is None:
+                self.broker.turn_away()
                 await self._changed.wait()
                 continue
             await self._sleep(node.latency)
