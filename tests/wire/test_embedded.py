@@ -60,6 +60,25 @@ def connects(address: str) -> bool:
     return True
 
 
+def batch(producer_id: int = -1, sequence: int = -1) -> bytes:
+    """Encode one record as a batch of magic 2."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1000)
+    assert builder.append(0, 0, None, b"v", [])
+    builder.set_producer_state(producer_id, 0 if producer_id >= 0 else -1, sequence)
+    return bytes(builder.build())
+
+
+def send(kafka: EmbeddedKafka, data: bytes, acks: int) -> int:
+    """Send a Produce request (version 7) by hand; return the correlation id of the answer."""
+    request = ProduceRequest_v7(None, acks, 1000, [("t", [(0, data)])])
+    message = request.build_request_header(7, "test").encode() + request.encode()
+    host, port = kafka.bootstrap_servers.split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        connection.sendall(struct.pack(">i", len(message)) + message)
+        _, correlation = struct.unpack(">ii", connection.recv(8))
+    return int(correlation)
+
+
 def test_what_is_written_is_read_back(kafka: EmbeddedKafka) -> None:
     """A record goes over TCP into the log and comes back by an independent consumer."""
     assert produce(kafka, b"hello") == "ok"
@@ -210,16 +229,16 @@ def test_a_topic_is_made_only_by_a_client_that_asks_for_it(kafka: EmbeddedKafka)
 
 def test_a_request_with_acks_0_is_answered(kafka: EmbeddedKafka) -> None:
     """Kafka never does that; clients have to drop the answer, so it should be known."""
-    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1000)
-    assert builder.append(0, 0, None, b"v", [])
-    request = ProduceRequest_v7(None, 0, 1000, [("t", [(0, bytes(builder.build()))])])
-    message = request.build_request_header(7, "test").encode() + request.encode()
-    host, port = kafka.bootstrap_servers.split(":")
-    with socket.create_connection((host, int(port)), timeout=5) as connection:
-        connection.sendall(struct.pack(">i", len(message)) + message)
-        _, correlation = struct.unpack(">ii", connection.recv(8))
-    assert correlation == 7
+    assert send(kafka, batch(), acks=0) == 7
     assert values(kafka) == [b"v"]
+
+
+def test_a_resent_batch_is_written_again(kafka: EmbeddedKafka) -> None:
+    """The same bytes, producer id, epoch and sequence twice are two records: no deduplication."""
+    stamped = batch(producer_id=1000, sequence=0)
+    send(kafka, stamped, acks=-1)
+    send(kafka, stamped, acks=-1)
+    assert values(kafka) == [b"v", b"v"]
 
 
 def test_it_does_not_deduplicate_and_says_so(kafka: EmbeddedKafka) -> None:
