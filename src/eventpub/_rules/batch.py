@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from eventpub._rules.attempts import in_doubt
 from eventpub.abc import UNSTAMPED
+from eventpub.delivery import Attempt, AttemptOutcome
 
 if TYPE_CHECKING:
     from eventpub._rules.entry import Entry
     from eventpub.abc import Stamp, WireBatch
-    from eventpub.delivery import Attempt
     from eventpub.profile import DeliveryProfile
 
 BATCH_OVERHEAD = 61  # header of a record batch, magic 2
@@ -55,6 +55,13 @@ class Batch:
     def frozen(self) -> bool:
         """Whether an attempt may have been appended without our hearing of it (rule 2)."""
         return in_doubt(self.history)
+
+    def history_at(self, now: float) -> tuple[Attempt, ...]:
+        """Return the history, with an unanswered attempt as what it is *now*: in doubt."""
+        if not self.in_flight:
+            return self.history
+        unanswered = Attempt(self.sent_at, now - self.sent_at, None, AttemptOutcome.IN_DOUBT, detail="unanswered")
+        return (*self.history, unanswered)
 
     @property
     def life(self) -> float:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from eventpub.profile import DeliveryProfile
     from eventpub.record import Record
 
-RECORD_OVERHEAD = 24  # lengths, attributes and deltas of one record, magic 2, at their longest in practice
+RECORD_OVERHEAD = 21  # lengths, attributes and deltas of one record, magic 2, at their longest in practice
+HEADER_OVERHEAD = 4  # the lengths of a header's name and value, likewise
 
 
 class Entry:
@@ -62,7 +63,7 @@ class Entry:
         self.event = event
         self.event_id = event_id
         self.record = record
-        self.size = record.size + RECORD_OVERHEAD
+        self.size = record.size + RECORD_OVERHEAD + HEADER_OVERHEAD * len(record.headers)
         self.profile = profile
         self.started = started
         self.deadline = deadline

@@ -176,7 +176,8 @@ class Partition:
         """Take consecutive records of *profile*, up to its batch size or what the topic takes."""
         queue, limit = self.queue, min(profile.batch_size, self._limit.bytes)
         scarce = MIN_ATTEMPT + 2 * self._round_trip
-        size, entries = BATCH_OVERHEAD, list[Entry]()
+        size = BATCH_OVERHEAD
+        entries: list[Entry] = []
         while (entry := queue.first()) is not None:
             if entry.profile is not profile and entry.profile != profile:
                 self.mixed_cuts += 1
@@ -421,11 +422,8 @@ class Partition:
 
     def interrupted(self, entry: Entry, reason: Literal["budget", "drain"], now: float) -> PublishError:
         """Return what *entry*'s caller is told if it ends now for *reason*; its batch may live on."""
-        history = entry.batch.history if entry.batch is not None else ()
-        ending = self._ending(history, now)
-        if entry.batch is not None and entry.batch.in_flight:
-            return ending.doubtful(entry, reason)
-        return ending.gave_up(entry, reason)
+        history = () if entry.batch is None else entry.batch.history_at(now)
+        return self._ending(history, now).gave_up(entry, reason)
 
     def stop_lingering(self) -> None:
         """Send what is queued as soon as it can be written."""

@@ -1,0 +1,333 @@
+"""Takes entries in, and sees each of them to exactly one outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from eventpub._engine.drain import Drain, DrainReport
+from eventpub._engine.hooks import Hooks, call
+from eventpub._engine.topic import Topic
+from eventpub._rules.admission import Admission
+from eventpub._rules.attempts import judge
+from eventpub._rules.deadlines import Deadlines
+from eventpub._rules.failures import Ending
+from eventpub.abc import Acked, AttemptDetails, OutcomeDetails
+from eventpub.delivery import AttemptOutcome, Delivery, PersistenceStatus
+from eventpub.exceptions import BufferFullError, PublishError
+from eventpub.statistics import PublisherStatistics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from eventpub._engine.lane import Lane
+    from eventpub._rules.batch import Batch
+    from eventpub._rules.entry import Entry
+    from eventpub.abc import Partitioner, Rejected, TopicPartition, Transport, WireBatch
+    from eventpub.buffer import BufferLimits
+    from eventpub.delivery import Attempt
+
+_log = logging.getLogger("eventpub.delivery")
+
+_EXPIRED_AT_ONCE = 500  # entries, before the event loop gets its turn
+_ABANDONED_KEPT = 256  # batches whose late answer would still be recognised
+_SOCKETS_CLOSE = 0.5  # seconds a transport may take to abort them
+
+
+class Engine:
+    """Admission, topics, budgets and outcomes of one publisher, on one event loop."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        limits: BufferLimits,
+        partitioner: Partitioner,
+        hooks: Hooks,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.transport = transport
+        self.partitioner = partitioner
+        self.loop = loop
+        self.listener = self  # of the partitions: their outcomes come here
+        self._hooks = hooks
+        self._admission = Admission(limits)
+        self._deadlines = Deadlines()
+        self._timer: asyncio.TimerHandle | None = None
+        self._topics: dict[str, Topic] = {}
+        self._drains: list[Drain] = []
+        self._abandoned: OrderedDict[WireBatch, Batch] = OrderedDict()
+        self._outcomes = dict.fromkeys(PersistenceStatus, 0)
+        self._withdrawn = self._late_outcomes = self._attempts = self._failed_attempts = 0
+
+    # --- taking in -----------------------------------------------------------------
+
+    def accept(self, entry: Entry) -> None:
+        """Give *entry* its place: in its topic's queue, or among the waiters for room."""
+        if self._deadlines.add(entry):
+            self._set_timer()
+        if self._admission.try_acquire(entry.size):
+            entry.has_room = True
+            self._put(entry)
+        else:
+            self._admission.waiters.append(entry)
+
+    def accept_nowait(self, entry: Entry) -> None:
+        """Give *entry* its place in its topic's queue.
+
+        Raises:
+            BufferFullError: there is no room, or others wait for it.
+        """
+        if not self._admission.try_acquire(entry.size):
+            raise self._buffer_full(entry)
+        if self._deadlines.add(entry):
+            self._set_timer()
+        entry.has_room = True
+        self._put(entry)
+
+    def _buffer_full(self, entry: Entry) -> BufferFullError:
+        room = self._admission
+        text = (
+            f"buffer: {room.records} events and {room.bytes} bytes are unconfirmed, {len(room.waiters)} wait for room;"
+            " await publish() to wait too, or raise BufferLimits(max_records=, max_bytes=)"
+        )
+        return BufferFullError(text, event_id=entry.event_id, topic=entry.record.topic, record=entry.event)
+
+    def _put(self, entry: Entry) -> None:
+        topic = self._topics.get(entry.record.topic)
+        if topic is None:
+            topic = self._topics[entry.record.topic] = Topic(entry.record.topic, self)
+        topic.put(entry)
+
+    # --- outcomes (PartitionListener) ----------------------------------------------
+
+    def on_outcome(self, entry: Entry, outcome: Delivery | PublishError) -> None:
+        """Tell *entry*'s caller, or whoever listens for late outcomes if he was told before."""
+        if entry.ended:
+            self._late_outcomes += 1
+            call(self._hooks.on_late_outcome, OutcomeDetails(entry.event_id, entry.record.topic, outcome))
+        else:
+            entry.ended = True
+            self._tell(entry, outcome)
+
+    def _tell(self, entry: Entry, outcome: Delivery | PublishError) -> None:
+        entry.outcome = outcome
+        self._outcomes[outcome.status] += 1
+        self._forget(entry)
+        waiter, entry.waiter = entry.waiter, None
+        try:
+            if waiter is not None:
+                waiter(outcome)
+        except asyncio.InvalidStateError:
+            waiter = None  # cancelled in this very turn of the loop
+        if waiter is None and isinstance(outcome, PublishError):
+            _log.warning("nobody awaits this outcome: %s", outcome, extra={"event_id": entry.event_id})
+        if self._hooks.on_outcome:
+            call(self._hooks.on_outcome, OutcomeDetails(entry.event_id, entry.record.topic, outcome))
+
+    def _forget(self, entry: Entry) -> None:
+        """Stop counting *entry*, unless a batch still holds its room."""
+        self._deadlines.discard(entry)
+        if entry.has_room and entry.batch is None:
+            entry.has_room = False
+            self._give_back(1, entry.size)
+        for drain in self._drains:
+            drain.note(entry)
+
+    def on_batch_ended(self, entries: list[Entry]) -> None:
+        """Give back the room that a batch held."""
+        size = 0
+        for entry in entries:
+            entry.batch = None  # also breaks the cycle between the two
+            size += entry.size
+        self._give_back(len(entries), size)
+
+    def _give_back(self, records: int, size: int) -> None:
+        # In the same step the first waiters take the room and their places in the
+        # topics' queues: a publish that comes later cannot get in between (rule 7).
+        admission = self._admission
+        admission.give_back(records, size)
+        while (entry := admission.next_waiter()) is not None:
+            self._put(entry)
+
+    def on_attempt(self, partition: TopicPartition, batch: Batch, attempt: Attempt) -> None:
+        """Count an attempt, and tell the hooks."""
+        self._attempts += 1
+        if attempt.outcome in (AttemptOutcome.NOT_APPENDED, AttemptOutcome.IN_DOUBT):
+            self._failed_attempts += 1
+        if self._hooks.on_attempt:
+            call(self._hooks.on_attempt, AttemptDetails(*partition, len(batch.entries), attempt))
+
+    def on_abandoned(self, partition: TopicPartition, batch: Batch) -> None:
+        """Remember a batch given up in doubt, for an answer that may still come."""
+        if batch.wire is not None:
+            self._abandoned[batch.wire] = batch
+        if len(self._abandoned) > _ABANDONED_KEPT:
+            self._abandoned.popitem(last=False)
+
+    # --- what the transport tells (TransportListener) ------------------------------
+
+    def on_late(self, partition: TopicPartition, wire: WireBatch, result: Acked | Rejected) -> None:
+        """Settle a batch that still lives, or report late outcomes of one given up."""
+        lane = self._topics[partition.topic].lane(partition.partition)
+        if lane.partition.late(wire, result, self.loop.time()):
+            lane.wake()
+        elif (batch := self._abandoned.pop(wire, None)) is not None:
+            self._report_abandoned(partition, batch, result)
+
+    def _report_abandoned(self, partition: TopicPartition, batch: Batch, result: Acked | Rejected) -> None:
+        now, attempts = self.loop.time(), len(batch.history)
+        ending = Ending(*partition, batch.history, now)
+        for i, entry in enumerate(batch.entries):
+            if isinstance(result, Acked):
+                timestamp = result.timestamp or entry.record.timestamp or 0
+                elapsed = now - entry.started
+                self.on_outcome(
+                    entry,
+                    Delivery(*partition, result.offset + i, timestamp, entry.event_id, attempts, elapsed),
+                )
+            elif attempts == 1 and judge(result, batch.profile.acks) is AttemptOutcome.NOT_APPENDED:
+                self.on_outcome(entry, ending.rejected(entry, result.code, result.message))
+
+    def on_partitions(self, topic: str, count: int) -> None:
+        """Take over a partition count that a metadata answer showed."""
+        if topic in self._topics:
+            self._topics[topic].grow(count)
+
+    # --- budgets and cancellation --------------------------------------------------
+
+    def _set_timer(self) -> None:
+        due = self._deadlines.next_due()
+        if self._timer is not None:
+            if due is not None and self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = None if due is None else self.loop.call_at(due, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = self.loop.time()
+        # Timers may fire within the clock's resolution before their time.
+        for entry in self._deadlines.due(now + 0.001, _EXPIRED_AT_ONCE):
+            self._expire(entry, now)
+        self._set_timer()
+
+    def _expire(self, entry: Entry, now: float) -> None:
+        if entry.partition is None:
+            outcome: PublishError = Ending(entry.record.topic, None, (), now).unavailable(entry, "budget")
+        else:
+            outcome = entry.partition.interrupted(entry, "budget", now)
+        self._end_early(entry)
+        self._tell(entry, outcome)
+        self._relax(entry)
+
+    def withdraw(self, entry: Entry) -> bool:
+        """Take *entry* back, if no attempt to write it can have begun (rule 10)."""
+        if entry.ended or (entry.partition is not None and entry.partition.holds(entry)):
+            entry.waiter = None
+            return False
+        self._end_early(entry)
+        self._withdrawn += 1
+        self._forget(entry)
+        self._relax(entry)
+        return True
+
+    @staticmethod
+    def _end_early(entry: Entry) -> None:
+        entry.ended = True
+        if entry.partition is not None:
+            entry.partition.release(entry)
+        elif entry.queue is not None:
+            entry.queue.note_ended()
+
+    def _relax(self, entry: Entry) -> None:
+        """Let waits end that only *entry* needed."""
+        topic = self._topics.get(entry.record.topic)
+        if topic is None:
+            return
+        lane = topic.lane_of(entry)
+        if lane is None:
+            topic.relax()
+        else:
+            lane.relax()
+
+    # --- flush and close -----------------------------------------------------------
+
+    async def flush(self, timeout: float) -> DrainReport:
+        """Wait until every event that is open now has ended, or *timeout* seconds."""
+        with self._watched() as drain:
+            self._stop_lingering()
+            await drain.wait(self.loop.time() + timeout)
+            now = self.loop.time()
+            return drain.report(self._status(entry, now) for entry in drain.pending)
+
+    async def aclose(self, timeout: float, hurry: asyncio.Future[None]) -> DrainReport:
+        """Drain for *timeout* seconds or until *hurry*, settle what is left, leave nothing behind."""
+        with self._watched() as drain:
+            hurry.add_done_callback(lambda _: drain.stop_waiting())
+            self._end_waiters()
+            self._stop_lingering()
+            await drain.wait(self.loop.time() + timeout)
+            drain.closing = True
+            # The transport first: it knows which requests were written, and says so to the lanes.
+            await self.transport.aclose(self.loop.time() + _SOCKETS_CLOSE)
+            await asyncio.sleep(0)
+            for topic in self._topics.values():
+                await topic.stop(self.loop.time())
+            if self._timer is not None:
+                self._timer.cancel()
+            return drain.report()
+
+    @contextmanager
+    def _watched(self) -> Iterator[Drain]:
+        drain = Drain(self._deadlines, self.loop)
+        self._drains.append(drain)
+        try:
+            yield drain
+        finally:
+            self._drains.remove(drain)
+
+    def _end_waiters(self) -> None:
+        now = self.loop.time()
+        for entry in self._admission.waiters.drain():
+            self.on_outcome(entry, Ending(entry.record.topic, None, (), now).unavailable(entry, "closing"))
+
+    def _stop_lingering(self) -> None:
+        for lane in self._lanes():
+            lane.partition.stop_lingering()
+            lane.wake()
+
+    def _status(self, entry: Entry, now: float) -> PublishError:
+        if entry.partition is None:
+            return Ending(entry.record.topic, None, (), now).unavailable(entry, "drain")
+        return entry.partition.interrupted(entry, "drain", now)
+
+    # --- looking in ----------------------------------------------------------------
+
+    def _lanes(self) -> Iterable[Lane]:
+        return (lane for topic in self._topics.values() for lane in topic.lanes)
+
+    @property
+    def full(self) -> bool:
+        """Whether publishes wait for room now."""
+        return bool(self._admission.waiters)
+
+    def statistics(self) -> PublisherStatistics:
+        """Return the counters as of now."""
+        partitions = [lane.partition for lane in self._lanes()]
+        return PublisherStatistics(
+            unconfirmed=self._admission.records,
+            unconfirmed_bytes=self._admission.bytes,
+            waiting_for_room=len(self._admission.waiters),
+            persisted=self._outcomes[PersistenceStatus.PERSISTED],
+            not_persisted=self._outcomes[PersistenceStatus.NOT_PERSISTED],
+            possibly_persisted=self._outcomes[PersistenceStatus.POSSIBLY_PERSISTED],
+            withdrawn=self._withdrawn,
+            late_outcomes=self._late_outcomes,
+            attempts=self._attempts,
+            failed_attempts=self._failed_attempts,
+            epoch_bumps=sum(partition.sequence.bumps for partition in partitions),
+            mixed_cuts=sum(partition.mixed_cuts for partition in partitions),
+        )

@@ -1,0 +1,37 @@
+"""Calls users' hooks, and keeps what they raise away from delivery."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_log = logging.getLogger("eventpub.hooks")
+
+
+class Hooks:
+    """The subset of methods that each hook has, by name. Empty lists cost a truth test per event."""
+
+    __slots__ = ("on_attempt", "on_late_outcome", "on_outcome", "on_state")
+
+    def __init__(self, hooks: Iterable[object] = ()) -> None:
+        hooks = tuple(hooks)
+        self.on_attempt = _methods(hooks, "on_attempt")
+        self.on_outcome = _methods(hooks, "on_outcome")
+        self.on_late_outcome = _methods(hooks, "on_late_outcome")
+        self.on_state = _methods(hooks, "on_state")
+
+
+def _methods(hooks: tuple[object, ...], name: str) -> list[Callable[[Any], object]]:
+    return [method for hook in hooks if callable(method := getattr(hook, name, None))]
+
+
+def call(methods: list[Callable[[Any], object]], details: object) -> None:
+    """Call each of *methods*; one that raises is logged and changes nothing."""
+    for method in methods:
+        try:
+            method(details)
+        except Exception:
+            _log.exception("a hook raised; the delivery is not affected")

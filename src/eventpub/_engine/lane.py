@@ -1,0 +1,122 @@
+"""The sender of one partition: does what its `Partition` says next, and tells it what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from eventpub._rules.partition import Wait
+from eventpub.abc import InDoubt, ProducerId
+
+if TYPE_CHECKING:
+    from eventpub._rules.batch import Batch
+    from eventpub._rules.partition import Partition
+    from eventpub.abc import AttemptResult, Transport
+    from eventpub.profile import DeliveryProfile
+
+_log = logging.getLogger("eventpub.delivery")
+
+
+class Lane:
+    """One loop per busy partition. Its task ends when nothing is left, and `wake` starts a new one."""
+
+    __slots__ = ("_alarm", "_loop", "_producing", "_task", "_transport", "partition")
+
+    def __init__(self, partition: Partition, transport: Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self.partition = partition
+        self._transport = transport
+        self._loop = loop
+        self._task: asyncio.Task[None] | None = None
+        self._alarm: asyncio.Future[None] | None = None
+        self._producing = False
+
+    def wake(self) -> None:
+        """Look at the partition again: a record came, or something changed."""
+        if self._task is None:
+            self._task = self._loop.create_task(self._run())
+        elif self._alarm is not None and not self._alarm.done():
+            self._alarm.set_result(None)
+
+    def relax(self) -> None:
+        """Records ended without the lane's doing: end a wait for brokers that nobody needs any more."""
+        if self._task is None or self._producing:
+            return
+        if self.partition.busy:
+            self.wake()
+        else:
+            self._task.cancel()
+            self._task = None
+
+    async def stop(self) -> None:
+        """End the loop wherever it is. What it sent stays as it is."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        partition, loop = self.partition, self._loop
+        try:
+            while step := partition.next(loop.time()):
+                if isinstance(step, Wait):
+                    await self._sleep(step.until)
+                elif await self._could_write(step.profile):
+                    await self._send()
+        finally:
+            # After `relax` a newer task may be running already.
+            if self._task is asyncio.current_task():
+                self._task = None
+
+    async def _sleep(self, until: float) -> None:
+        self._alarm = self._loop.create_future()
+        timer = self._loop.call_at(until, self.wake)
+        try:
+            await self._alarm
+        finally:
+            timer.cancel()
+            self._alarm = None
+
+    async def _could_write(self, profile: DeliveryProfile) -> bool:
+        """Wait until a batch could be written; false if what goes next was refused instead."""
+        partition = self.partition
+        if profile.idempotence and partition.sequence.needs_id:
+            producer = await self._transport.producer_id(stale=partition.sequence.exhausted)
+            if not isinstance(producer, ProducerId):
+                partition.refuse(producer, self._loop.time())
+                return False
+            partition.sequence.adopt(producer)
+        # Last, so that nothing is awaited between this and the write.
+        refusal = await self._transport.ready(partition.name, profile.acks)
+        if refusal is not None:
+            partition.refuse(refusal, self._loop.time())
+        return refusal is None
+
+    async def _send(self) -> None:
+        partition, now = self.partition, self._loop.time()
+        batch = partition.take(now)
+        if batch is None or not self._encode(batch, now):
+            return
+        self._producing = True
+        result = await self._produce(batch, partition.attempt_deadline(batch, now))
+        self._producing = False
+        partition.record(result, self._loop.time())
+
+    def _encode(self, batch: Batch, now: float) -> bool:
+        """Encode a batch that was cut anew; a resend keeps its bytes."""
+        if batch.wire is not None and batch.wire.stamp == batch.stamp:
+            return True
+        records = [entry.record for entry in batch.entries]
+        try:
+            batch.wire = self._transport.encode(records, batch.stamp, batch.profile.compression)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it concerns these records and not the others
+            self.partition.unencodable(batch, error, now)
+            return False
+        return True
+
+    async def _produce(self, batch: Batch, deadline: float) -> AttemptResult:
+        assert batch.wire is not None  # noqa: S101 - encoded just now
+        try:
+            return await self._transport.produce(self.partition.name, batch.wire, batch.profile.acks, deadline)
+        except Exception as error:  # a transport returns values; one that raises must not end the lane
+            _log.exception("%s: the transport raised instead of returning a value", self.partition.name)
+            return InDoubt(None, error)

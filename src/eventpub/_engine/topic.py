@@ -1,0 +1,194 @@
+"""Routes one topic's records to its partitions, in order, once their number is known."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from eventpub._engine.lane import Lane
+from eventpub._rules.failures import Ending
+from eventpub._rules.partition import Partition, PartitionListener, SizeLimit
+from eventpub._rules.queue import EntryQueue
+from eventpub.abc import Partitioner, Rejected, TopicPartition
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator
+
+    from eventpub._rules.entry import Entry
+    from eventpub.abc import Transport
+
+_ROUTED_AT_ONCE = 1_000  # records, before the event loop gets its turn
+_STICKY_BYTES = 16 * 1024  # Kafka's batch.size: a partition without leader keeps no more null keys than this
+
+
+class TopicContext(Protocol):
+    """What a topic needs of the engine around it."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+    @property
+    def transport(self) -> Transport: ...
+    @property
+    def partitioner(self) -> Partitioner: ...
+    @property
+    def listener(self) -> PartitionListener: ...
+
+
+class Topic:
+    """A topic's queue, its partitions' lanes, and the partition that null keys stick to."""
+
+    __slots__ = (
+        "_beyond",
+        "_context",
+        "_count",
+        "_lanes",
+        "_limit",
+        "_partition_for",
+        "_queue",
+        "_resolver",
+        "_sticky",
+        "_sticky_cuts",
+        "name",
+    )
+
+    def __init__(self, name: str, context: TopicContext) -> None:
+        self.name = name
+        self._context = context
+        self._partition_for = context.partitioner
+        self._count = 0
+        self._lanes: dict[int, Lane] = {}
+        self._limit = SizeLimit()
+        self._queue = EntryQueue()  # while the partition count is unknown
+        self._beyond = EntryQueue()  # asked for a partition that the last count does not have
+        self._resolver: asyncio.Task[None] | None = None
+        self._sticky = -1
+        self._sticky_cuts = -1
+
+    def put(self, entry: Entry) -> None:
+        """Queue *entry* behind every earlier one of its partition."""
+        if self._count and not self._queue:
+            self._route(entry)
+        else:
+            self._queue.append(entry)
+            self._resolve()
+
+    def _route(self, entry: Entry) -> None:
+        record = entry.record
+        if record.partition is not None:
+            if record.partition >= self._count:
+                self._beyond.append(entry)
+                self._resolve()
+                return
+            lane = self.lane(record.partition)
+        elif record.key is not None:
+            lane = self.lane(self._partition_for(record.key, self._count))
+        else:
+            lane = self._sticky_lane()
+        lane.partition.append(entry)
+        lane.wake()
+
+    def lane(self, number: int) -> Lane:
+        """Return the lane of partition *number*."""
+        lane = self._lanes.get(number)
+        return lane if lane is not None else self._open(number)
+
+    def _open(self, number: int) -> Lane:
+        context = self._context
+        partition = Partition(TopicPartition(self.name, number), context.listener, self._limit)
+        lane = self._lanes[number] = Lane(partition, context.transport, context.loop)
+        return lane
+
+    def _sticky_lane(self) -> Lane:
+        """Return the partition for null keys: the same one until its batch was cut (KIP-480)."""
+        if self._sticky >= 0:
+            lane = self.lane(self._sticky)
+            if lane.partition.cuts == self._sticky_cuts and lane.partition.queued_bytes < _STICKY_BYTES:
+                return lane
+        self._sticky = self._next_with_leader()
+        lane = self.lane(self._sticky)
+        self._sticky_cuts = lane.partition.cuts
+        return lane
+
+    def _next_with_leader(self) -> int:
+        turns = [(self._sticky + 1 + turn) % self._count for turn in range(self._count)]
+        has_leader = self._context.transport.has_leader
+        return next((number for number in turns if has_leader(TopicPartition(self.name, number))), turns[0])
+
+    # --- learning the partition count ----------------------------------------------
+
+    def grow(self, count: int) -> None:
+        """Take over a new partition count; keyed records of now on follow it, as Java's do."""
+        self._count = count
+
+    def _resolve(self) -> None:
+        if self._resolver is None:
+            self._resolver = self._context.loop.create_task(self._learn())
+
+    async def _learn(self) -> None:
+        """Ask for the partition count until every record has its place."""
+        try:
+            while self._queue or self._beyond:
+                answer = await self._context.transport.partitions(self.name, fresh=bool(self._beyond))
+                if isinstance(answer, Rejected):
+                    await self._refuse(answer)
+                else:
+                    self.grow(answer)
+                    await self._place()
+        finally:
+            if self._resolver is asyncio.current_task():
+                self._resolver = None
+
+    async def _place(self) -> None:
+        async for entry in _in_turns(self._beyond.drain()):
+            partition = entry.record.partition
+            if partition is not None and partition >= self._count:
+                ending = Ending(self.name, partition, (), self._context.loop.time())
+                self._context.listener.on_outcome(entry, ending.no_such_partition(entry, self._count))
+            else:
+                self._route(entry)
+        async for entry in _in_turns(self._queue.drain()):
+            self._route(entry)
+
+    async def _refuse(self, refusal: Rejected) -> None:
+        for queue in (self._queue, self._beyond):
+            async for entry in _in_turns(queue.drain()):
+                ending = Ending(self.name, None, (), self._context.loop.time())
+                self._context.listener.on_outcome(entry, ending.rejected(entry, refusal.code, refusal.message))
+
+    # --- what the engine asks ------------------------------------------------------
+
+    @property
+    def lanes(self) -> Iterable[Lane]:
+        """The lanes of partitions used so far."""
+        return self._lanes.values()
+
+    def lane_of(self, entry: Entry) -> Lane | None:
+        """Return where *entry* was routed to."""
+        return None if entry.partition is None else self._lanes[entry.partition.name.partition]
+
+    def relax(self) -> None:
+        """Stop asking for a partition count that no record needs any more."""
+        if self._resolver is not None and not self._queue and not self._beyond:
+            self._resolver.cancel()
+            self._resolver = None
+
+    async def stop(self, now: float) -> None:
+        """End every task, and every record that is left, as its history says."""
+        if self._resolver is not None:
+            self._resolver.cancel()
+            await asyncio.gather(self._resolver, return_exceptions=True)
+        ending = Ending(self.name, None, (), now)
+        for queue in (self._queue, self._beyond):
+            for entry in queue.drain():
+                self._context.listener.on_outcome(entry, ending.unavailable(entry, "drain"))
+        for lane in self._lanes.values():
+            lane.partition.close(now)
+            await lane.stop()
+
+
+async def _in_turns(entries: Iterator[Entry]) -> AsyncIterator[Entry]:
+    """Yield *entries*, and let the event loop have its turn now and then."""
+    for number, entry in enumerate(entries, 1):
+        yield entry
+        if number % _ROUTED_AT_ONCE == 0:
+            await asyncio.sleep(0)

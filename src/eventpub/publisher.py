@@ -1,0 +1,468 @@
+"""The publisher: what users hold. Composes encoder, engine and transport, and guards their use."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import warnings
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from anyio import current_effective_deadline
+
+from eventpub._engine.drain import DrainReport
+from eventpub._engine.engine import Engine
+from eventpub._engine.hooks import Hooks, call
+from eventpub._engine.pending import PendingDelivery
+from eventpub._engine.reports import DeliveryReports, Group, reports_of
+from eventpub._rules.entry import Entry
+from eventpub._target import Target, transport_for
+from eventpub.buffer import BufferLimits
+from eventpub.budget import ENCLOSING_DEADLINE
+from eventpub.cloudevents import UNSET, Encoder
+from eventpub.delivery import Delivery
+from eventpub.event import Event
+from eventpub.exceptions import (
+    PublisherClosed,
+    PublisherNotOpen,
+    PublishError,
+    StartError,
+    UnavailableError,
+    UsageError,
+)
+from eventpub.partitioner import partition_for
+from eventpub.profile import CRITICAL, DeliveryProfile, Seconds, as_seconds
+from eventpub.profiles import Profiles
+from eventpub.record import Record
+from eventpub.state import Health, PublisherState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
+    from types import TracebackType
+
+    from eventpub.abc import Serializer, Transport
+    from eventpub.statistics import PublisherStatistics
+
+_log = logging.getLogger("eventpub.publisher")
+
+_BEFORE_CANCELLATION = 0.1  # seconds: the outcome should arrive before the scope cancels its caller
+_ENCODED_AT_ONCE = 250  # events of publish_many, before the event loop gets its turn
+_POLL_READY = 0.05
+
+
+class Publisher:
+    """Publishes events, and tells of each what became of it.
+
+    ::
+
+        async with Publisher("kafka://localhost:9092", source="/task-api") as publisher:
+            delivery = await publisher.publish(TaskCreated(task_id="42", title="Write docs"))
+
+    The constructor touches no loop, socket or file. A publisher belongs to the event loop
+    it was opened on and to this process; it may be opened in one task and closed in
+    another, once. asyncio only: delivery outlives the calls that start it, which trio's
+    nurseries rule out.
+
+    Args:
+        target: ``"kafka://h1:9092,h2:9092"``, ``"kafka+tls://..."``, ``"memory://"``, a
+            `KafkaConfig`, a `MemoryBroker`, or a `Transport`. Never with credentials in it.
+        source: the CloudEvents ``source`` of this publisher's events, a URI reference.
+        profile: for events that name none.
+        profiles: more profiles by the names that events use.
+        buffer: how much may be unconfirmed at once.
+        connect: ``"lazy"`` opens with no broker reachable; ``"eager"`` makes opening fail then.
+        start_timeout: seconds that an eager start may take.
+        topic_for: the topic of an event class that names none; default: its type.
+        serializer: another form of payload than JSON.
+        hooks: objects with any of the methods of `eventpub.abc.Hook`.
+        client_id: what brokers log and apply quotas to.
+
+    Raises:
+        ConfigurationError: settings that cannot work, all of them, each with its fix.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        source: str | None = None,
+        profile: DeliveryProfile | str = CRITICAL,
+        profiles: Mapping[str, DeliveryProfile] | None = None,
+        buffer: BufferLimits | None = None,
+        connect: Literal["lazy", "eager"] = "lazy",
+        start_timeout: Seconds = 10,
+        topic_for: Callable[[type[Event]], str] | None = None,
+        serializer: Serializer | None = None,
+        hooks: Iterable[object] = (),
+        client_id: str = "eventpub",
+    ) -> None:
+        self._state = PublisherState.NEW
+        self._profiles = Profiles(profile, profiles or {})
+        self._encoder = Encoder(source, topic_for, serializer)
+        self._transport: Transport = transport_for(target, client_id)
+        self._buffer = buffer or BufferLimits()
+        self._eager = connect == "eager"
+        self._start_timeout = as_seconds("start_timeout", start_timeout)
+        self._hooks = Hooks(hooks)
+        self._engine: Engine | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
+        self._closing: asyncio.Task[DrainReport] | None = None
+        self._hurry: asyncio.Future[None] | None = None
+
+    # --- life ----------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Start delivering. Returns at once unless ``connect="eager"``.
+
+        Raises:
+            UsageError: it was opened before.
+            StartError: an eager start found no usable broker within ``start_timeout``; the
+                cause is chained, and the publisher is closed.
+        """
+        if self._state is not PublisherState.NEW:
+            raise UsageError(f"this publisher is {self._state.value}; a publisher is opened once, make another")
+        self._enter(PublisherState.OPENING)
+        self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
+        self._hurry = self._loop.create_future()
+        self._engine = Engine(self._transport, self._buffer, partition_for, self._hooks, self._loop)
+        try:
+            await self._transport.start(self._engine)
+            if self._eager:
+                await self._first_contact()
+        except BaseException:
+            await self.aclose(0)
+            raise
+        self._enter(PublisherState.OPEN)
+
+    async def _first_contact(self) -> None:
+        try:
+            async with asyncio.timeout(self._start_timeout):
+                await self._transport.connected()
+        except TimeoutError as error:
+            problems = "; ".join(self._transport.problems()) or "no broker answered"
+            raise StartError(f"not connected within start_timeout ({self._start_timeout:g} s): {problems}") from error
+
+    async def aclose(self, timeout: Seconds | None = None) -> DrainReport:
+        """Stop taking events, drain, settle what is left, and report what was not confirmed.
+
+        Returns within *timeout* + 1 s, broker up or down; afterwards nothing is sent, and no
+        socket, task or timer is left. A request that a broker already received may still
+        be appended: those events are reported possibly persisted. A second call returns
+        the same report. Cancelled, it hurries: it settles at once what is left, then lets
+        the cancellation through.
+
+        Args:
+            timeout: for draining; default: the longest ``delivery_timeout`` in use.
+        """
+        seconds = self._profiles.longest if timeout is None else as_seconds("timeout", timeout, zero=True)
+        if self._engine is None:
+            self._enter(PublisherState.CLOSED)
+            return DrainReport(0, (), (), 0.0)
+        self._check_loop()
+        if self._closing is None:
+            self._enter(PublisherState.DRAINING)
+            self._closing = asyncio.get_running_loop().create_task(self._close(self._engine, seconds))
+        try:
+            return await asyncio.shield(self._closing)
+        except asyncio.CancelledError:
+            await self._hurry_up(self._closing)
+            raise
+
+    async def _close(self, engine: Engine, timeout: float) -> DrainReport:
+        assert self._hurry is not None  # noqa: S101 - made with the engine
+        report = await engine.aclose(timeout, self._hurry)
+        self._hurry.cancel()
+        self._enter(PublisherState.CLOSED)
+        if report.unconfirmed:
+            _log.warning("closed with unconfirmed events: %s", report)
+        return report
+
+    async def _hurry_up(self, closing: asyncio.Task[DrainReport]) -> None:
+        if self._hurry is not None and not self._hurry.done():
+            self._hurry.set_result(None)
+        while not closing.done():
+            try:
+                await asyncio.shield(closing)
+            except asyncio.CancelledError:
+                continue  # once more: whoever cancels again still wants nothing left behind
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        if getattr(self, "_state", None) in {PublisherState.OPENING, PublisherState.OPEN}:
+            warnings.warn(f"{self!r} was never closed; await aclose()", ResourceWarning, source=self, stacklevel=2)
+
+    def _enter(self, state: PublisherState) -> None:
+        self._state = state
+        call(self._hooks.on_state, state)
+
+    # --- publishing ----------------------------------------------------------------
+
+    async def publish(
+        self,
+        event: Event | Record,
+        *,
+        key: Any = UNSET,
+        topic: str | None = None,
+        headers: Iterable[tuple[str, bytes | None]] = (),
+        partition: int | None = None,
+        timestamp: int | datetime | None = None,
+        profile: DeliveryProfile | str | None = None,
+        timeout: Seconds | None = None,
+    ) -> Delivery:
+        """Publish *event* and return the broker's acknowledgement.
+
+        Its place in the order is taken in the call itself, before the first await. Ends
+        within its budget + 250 ms: the smallest of the profile's ``delivery_timeout``,
+        *timeout*, an enclosing ``delivery_budget``, and an enclosing anyio cancel scope.
+        (``asyncio.timeout`` cannot be seen from here; give *timeout* there.) Cancelled
+        before the event could have been written, it is withdrawn; else its delivery goes
+        on, and its outcome reaches the hooks.
+
+        Args:
+            event: an `Event`, or a `Record` of raw bytes.
+            key: instead of the one the event class names; ``None`` for no key.
+            topic: instead of the one the event class names.
+            headers: more record headers, (name, bytes) in order.
+            partition: instead of the partitioner's choice.
+            timestamp: of the record: milliseconds, or an aware ``datetime``; default: now.
+            profile: instead of the one the event class names: a profile, or its name.
+            timeout: the longest the whole delivery may take.
+
+        Raises:
+            NotPersistedError: the event is not in the log; the subclass and ``reason`` say why.
+            PossiblyPersistedError: it may be.
+            ConfigurationError: a wrong value, before anything is sent.
+            UsageError: a wrong kind of object, or a publisher that is not open on this loop.
+        """
+        entry = self._entry(event, key, topic, headers, partition, timestamp, profile, timeout, scoped=True)
+        engine = self._engine
+        assert engine is not None  # noqa: S101 - _entry has checked
+        future: asyncio.Future[Delivery | PublishError] = engine.loop.create_future()
+        entry.waiter = future.set_result
+        engine.accept(entry)
+        try:
+            outcome = await future
+        except asyncio.CancelledError:
+            engine.withdraw(entry)
+            raise
+        if isinstance(outcome, PublishError):
+            raise outcome
+        return outcome
+
+    def publish_nowait(
+        self,
+        event: Event | Record,
+        *,
+        key: Any = UNSET,
+        topic: str | None = None,
+        headers: Iterable[tuple[str, bytes | None]] = (),
+        partition: int | None = None,
+        timestamp: int | datetime | None = None,
+        profile: DeliveryProfile | str | None = None,
+        timeout: Seconds | None = None,
+    ) -> PendingDelivery:
+        """Publish *event* without waiting; arguments as for `publish`.
+
+        Raises:
+            BufferFullError: there is no room at this moment.
+            ConfigurationError: a wrong value, before anything is sent.
+            UsageError: a wrong kind of object, or a publisher that is not open on this loop.
+        """
+        entry = self._entry(event, key, topic, headers, partition, timestamp, profile, timeout, scoped=False)
+        engine = self._engine
+        assert engine is not None  # noqa: S101 - _entry has checked
+        pending = PendingDelivery(entry, engine)
+        engine.accept_nowait(entry)
+        return pending
+
+    async def publish_many(
+        self,
+        events: Iterable[Event | Record],
+        *,
+        topic: str | None = None,
+        headers: Iterable[tuple[str, bytes | None]] = (),
+        profile: DeliveryProfile | str | None = None,
+        timeout: Seconds | None = None,
+    ) -> DeliveryReports:
+        """Publish *events* in order and return one outcome for each; arguments as for `publish`.
+
+        One that fails leaves its siblings alone. An event that cannot be serialised is a
+        `SerializationError` among the outcomes. Cancelled, it withdraws what was not sent.
+
+        Raises:
+            UsageError: something in *events* is neither `Event` nor `Record`; nothing was sent then.
+            ConfigurationError: a wrong value; nothing was sent then, if it concerns the call.
+        """
+        events = list(events)
+        for event in events:
+            self._check_kind(event)
+        self._check_loop()
+        engine = self._engine
+        assert engine is not None  # noqa: S101 - _check_loop has checked
+        group, headers = Group(engine.loop), tuple(headers)
+        entries: list[Entry | PublishError] = []
+        try:
+            for number, event in enumerate(events, 1):
+                try:
+                    entry = self._entry(event, UNSET, topic, headers, None, None, profile, timeout, scoped=True)
+                except PublishError as error:
+                    entries.append(error)
+                    continue
+                group.add(entry)
+                engine.accept(entry)
+                entries.append(entry)
+                if number % _ENCODED_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            await group.wait()
+        except asyncio.CancelledError:
+            for entry in entries:
+                if isinstance(entry, Entry):
+                    engine.withdraw(entry)
+            raise
+        return reports_of(entries)
+
+    def _entry(
+        self,
+        event: Event | Record,
+        key: Any,
+        topic: str | None,
+        headers: Iterable[tuple[str, bytes | None]],
+        partition: int | None,
+        timestamp: int | datetime | None,
+        profile: DeliveryProfile | str | None,
+        timeout: Seconds | None,
+        *,
+        scoped: bool,
+    ) -> Entry:
+        """Check, encode and dress *event*: everything that may go wrong before it takes its place."""
+        if self._state is not PublisherState.OPEN or asyncio.get_running_loop() is not self._loop:
+            self._refuse(event)
+        if isinstance(event, Event):
+            record = self._encoder.encode(
+                event, key=key, topic=topic, headers=headers, partition=partition, timestamp=timestamp
+            )
+            event_id: str | None = event.envelope.id
+            resolved = self._profiles.of(type(event)) if profile is None else self._profiles.named(profile)
+        else:
+            self._check_kind(event)
+            record = self._encoder.complete(
+                event, key=key, topic=topic, headers=headers, partition=partition, timestamp=timestamp
+            )
+            event_id = record.event_id
+            resolved = self._profiles.default if profile is None else self._profiles.named(profile)
+        now = self._loop.time()
+        deadline = self._deadline(now, resolved, timeout, scoped=scoped)
+        entry = Entry(event, event_id, record, resolved, now, deadline)
+        if deadline <= now:
+            text = f"{record.topic}: the budget around this publish was already spent; nothing was sent"
+            raise UnavailableError(text, event_id=event_id, topic=record.topic, reason="budget", record=event)
+        return entry
+
+    @staticmethod
+    def _deadline(now: float, profile: DeliveryProfile, timeout: Seconds | None, *, scoped: bool) -> float:
+        deadline: float = now + profile.delivery_timeout  # type: ignore[operator]  # seconds since construction
+        if timeout is not None:
+            deadline = min(deadline, now + as_seconds("timeout", timeout))
+        enclosing = ENCLOSING_DEADLINE.get()
+        if enclosing is not None and enclosing < deadline:
+            deadline = enclosing
+        if scoped:
+            scope = current_effective_deadline() - _BEFORE_CANCELLATION
+            if scope < deadline:
+                deadline = scope
+        return deadline
+
+    # --- guards --------------------------------------------------------------------
+
+    @staticmethod
+    def _check_kind(event: object) -> None:
+        if not isinstance(event, (Event, Record)):
+            raise UsageError(f"event: expected an Event or a Record, got {type(event).__name__}")
+
+    def _check_loop(self) -> None:
+        if self._loop is not None and asyncio.get_running_loop() is not self._loop:
+            self._refuse_loop()
+
+    def _refuse(self, event: Event | Record) -> None:
+        """Say why nothing can be published now."""
+        self._check_kind(event)
+        if self._state in {PublisherState.NEW, PublisherState.OPENING}:
+            raise PublisherNotOpen(
+                f"this publisher is {self._state.value}; publish inside `async with publisher`, or await publisher.open()"
+            )
+        if self._state is PublisherState.OPEN:
+            self._refuse_loop()
+        event_id = event.envelope.id if isinstance(event, Event) else event.event_id
+        raise PublisherClosed(f"this publisher is {self._state.value}; nothing was sent", event_id=event_id, record=event)
+
+    def _refuse_loop(self) -> None:
+        if os.getpid() != self._pid:
+            raise UsageError(
+                "this publisher was opened before a fork: its sockets belong to the parent; open one in each process"
+            )
+        raise UsageError(
+            "this publisher was opened on another event loop; publish there, or open one on this loop"
+        )
+
+    # --- looking in ----------------------------------------------------------------
+
+    async def flush(self, timeout: Seconds | None = None) -> DrainReport:
+        """Wait until every event published so far has its outcome, or *timeout* seconds; lingering ends.
+
+        Args:
+            timeout: default: the longest ``delivery_timeout`` in use.
+        """
+        seconds = self._profiles.longest if timeout is None else as_seconds("timeout", timeout, zero=True)
+        self._check_loop()
+        if self._engine is None:
+            raise PublisherNotOpen("this publisher is new; there is nothing to flush before it is open")
+        return await self._engine.flush(seconds)
+
+    @property
+    def state(self) -> PublisherState:
+        """Where this publisher is in its life."""
+        return self._state
+
+    def health(self) -> Health:
+        """Return whether an event published now could be delivered, and if not, why."""
+        if self._state is not PublisherState.OPEN or self._engine is None:
+            return Health(ready=False, reasons=(f"the publisher is {self._state.value}",))
+        full = ("the buffer is full: publishes wait for room",) if self._engine.full else ()
+        reasons = (*self._transport.problems(), *full)
+        return Health(not reasons, reasons)
+
+    async def wait_ready(self, timeout: Seconds) -> None:
+        """Return once `health` says ready.
+
+        Raises:
+            StartError: it did not within *timeout* seconds; the message holds the reasons.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + as_seconds("timeout", timeout)
+        while not (health := self.health()).ready:
+            if loop.time() >= deadline:
+                raise StartError(f"not ready after {timeout} s: {'; '.join(health.reasons)}")
+            await asyncio.sleep(_POLL_READY)
+
+    def statistics(self) -> PublisherStatistics:
+        """Return the counters as of now.
+
+        Raises:
+            PublisherNotOpen: it was never opened.
+        """
+        if self._engine is None:
+            raise PublisherNotOpen("this publisher is new; it has counted nothing yet")
+        return self._engine.statistics()
+
+    def __repr__(self) -> str:
+        return f"<Publisher {self._state.value}>"
