@@ -1,0 +1,189 @@
+"""Asking the cluster: one connection that metadata and producer ids are asked over.
+
+Finds a broker that answers: first the one that did before, then others of the cluster, then
+the bootstrap servers, each given a head start of a second before the next is tried beside
+it. So a silent broker costs a second, and a cluster whose brokers all moved is found again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import Protocol, TypeVar
+
+from eventpub.abc import ProducerId, Rejected
+from eventpub.config import Address
+from eventpub.transports.kafka.errors import (
+    AccessRefusedError,
+    ConnectionFault,
+    ConnectionLostError,
+    NoAnswerError,
+)
+from eventpub.transports.kafka.line import RENEW_AT
+from eventpub.transports.kafka.wire import ClusterMetadata
+
+T = TypeVar("T")
+
+_HEAD_START = 1.0
+_KNOWN_FIRST = 3
+_IDLE = 540.0
+
+
+class Answering(Protocol):
+    """What a contact needs of `wire.Connection`."""
+
+    broker: str
+
+    @property
+    def usable(self) -> bool:
+        """Whether a request can be written now."""
+
+    @property
+    def session_lifetime(self) -> float:
+        """Seconds after which the broker ends the SASL session; 0 if it does not."""
+
+    async def metadata(self, topics: list[str], /) -> ClusterMetadata:
+        """Ask where the brokers are, and for *topics*."""
+
+    async def init_producer_id(self) -> ProducerId | Rejected:
+        """Ask for a producer id."""
+
+    def abort(self, fault: ConnectionFault, /) -> None:
+        """End the connection."""
+
+    async def wait_closed(self) -> None:
+        """Return when its socket is closed."""
+
+
+Question = Callable[[Answering], Awaitable[T]]
+
+
+class Contact:
+    """The one connection for questions, to whichever broker answers."""
+
+    def __init__(
+        self,
+        bootstrap: Iterable[Address],
+        connect: Callable[[Address], Awaitable[Answering]],
+        patience: float,
+    ) -> None:
+        self.faults: dict[Address, ConnectionFault] = {}
+        self._bootstrap = _shuffled(bootstrap)
+        self._known: list[Address] = []
+        self._connect = connect
+        self._patience = patience
+        self._loop = asyncio.get_running_loop()
+        self._address: Address | None = None
+        self._link: Answering | None = None
+        self._renew_at = 0.0
+        self._used_at = 0.0
+
+    @property
+    def refusal(self) -> AccessRefusedError | None:
+        """Why this client is not let in: known after a round in which nobody answered and somebody refused."""
+        return next((f for f in self.faults.values() if isinstance(f, AccessRefusedError)), None)
+
+    def update(self, addresses: Iterable[Address]) -> None:
+        """Take note of where the brokers listen now."""
+        addresses = set(addresses)
+        if addresses != set(self._known):
+            self._known = _shuffled(addresses)
+
+    async def ask(self, question: Question[T]) -> T:
+        """Put *question* to one broker after another until one answers.
+
+        Raises:
+            ConnectionFault: none of them did. One of the reasons; ``faults`` holds them all.
+        """
+        candidates = self._candidates()
+        running: dict[asyncio.Task[tuple[Answering, T]], Address] = {}
+        faults: dict[Address, ConnectionFault] = {}
+        try:
+            while (address := next(candidates, None)) is not None or running:
+                if address is not None:
+                    running[self._loop.create_task(self._put(address, question))] = address
+                head_start = None if address is None else _HEAD_START
+                done, _ = await asyncio.wait(running, timeout=head_start, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    address = running.pop(task)
+                    try:
+                        link, answer = task.result()
+                    except ConnectionFault as fault:
+                        faults[address] = fault
+                    else:
+                        self.faults = {}
+                        await _cancel(running)
+                        self._adopt(address, link)
+                        return answer
+        finally:
+            await _cancel(running)
+        self.faults = faults
+        raise self.refusal or next(iter(faults.values()))
+
+    def close(self, fault: ConnectionFault) -> None:
+        """End the connection; questions hear *fault*. Who asks is cancelled by whoever runs it."""
+        if self._link is not None:
+            self._link.abort(fault)
+
+    async def wait_closed(self) -> None:
+        """Return when its socket is closed."""
+        if self._link is not None:
+            await self._link.wait_closed()
+
+    def _candidates(self) -> Iterator[Address]:
+        current = [self._address] if self._address and self._is_good() else []
+        few, rest = self._known[:_KNOWN_FIRST], self._known[_KNOWN_FIRST:]
+        return iter(dict.fromkeys([*current, *few, *self._bootstrap, *rest]))
+
+    async def _put(self, address: Address, question: Question[T]) -> tuple[Answering, T]:
+        if self._link is not None and address == self._address and self._is_good():
+            link = self._link
+        else:
+            link = await self._connect(address)
+        try:
+            async with asyncio.timeout(self._patience):
+                answer = await question(link)
+        except TimeoutError as error:
+            fault = NoAnswerError(f"{link.broker} did not answer within {self._patience:g} s (metadata_timeout)")
+            link.abort(fault)
+            raise fault from error
+        except BaseException:
+            # Cancelled, too: then another broker was quicker, and this one is not worth keeping.
+            link.abort(ConnectionLostError(f"the connection to {link.broker} was given up"))
+            raise
+        self._used_at = self._loop.time()
+        return link, answer
+
+    def _adopt(self, address: Address, link: Answering) -> None:
+        """Keep the connection that answered, unless there is one."""
+        if link is self._link:
+            return
+        if self._link is not None and self._is_good():
+            link.abort(ConnectionLostError("one connection is enough"))
+            return
+        if self._link is not None:
+            self._link.abort(ConnectionLostError(f"the connection to {self._link.broker} was replaced"))
+        self._address, self._link = address, link
+        lifetime = link.session_lifetime
+        self._renew_at = self._used_at + lifetime * RENEW_AT if lifetime > 0 else float("inf")
+
+    def _is_good(self) -> bool:
+        now = self._loop.time()
+        fresh = now < self._renew_at and now - self._used_at < _IDLE
+        return fresh and self._link is not None and self._link.usable
+
+
+def _shuffled(addresses: Iterable[Address]) -> list[Address]:
+    """In random order: a fleet that starts at once spreads over the servers."""
+    shuffled = list(addresses)
+    random.shuffle(shuffled)
+    return shuffled
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[object]]) -> None:
+    pending = [task for task in tasks if not task.done()]
+    for task in pending:
+        task.cancel()
+    if pending:
+        await asyncio.wait(pending)

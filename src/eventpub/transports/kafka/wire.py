@@ -1,0 +1,511 @@
+"""The only module that imports aiokafka: sockets, requests, answers and batches as Kafka has them.
+
+It decides nothing. Versions: Produce 7 and 8, Metadata 4 and 5, InitProducerId 0, which
+Kafka 2.1 to 4.x speak (KIP-896 took older ones away). Whatever aiokafka or a socket raises
+leaves here as one of `eventpub.transports.kafka.errors`, with the cause chained.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import struct
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from aiokafka import codec
+from aiokafka import errors as kafka_errors
+from aiokafka.abc import AbstractTokenProvider
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.protocol import admin as admin_api
+from aiokafka.protocol import metadata as metadata_api
+from aiokafka.protocol import produce as produce_api
+from aiokafka.protocol import transaction as transaction_api
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+from eventpub.abc import (
+    Acked,
+    Acks,
+    Compression,
+    ProducerId,
+    Rejected,
+    Stamp,
+    TopicPartition,
+    WireBatch,
+)
+from eventpub.config import Address, KafkaConfig, TokenProvider
+from eventpub.exceptions import ConfigurationError
+from eventpub.profile import as_seconds
+from eventpub.record import Record
+from eventpub.transports.kafka.errors import (
+    AccessRefusedError,
+    ConnectionFault,
+    ConnectionLostError,
+    NoAnswerError,
+    UnreachableError,
+)
+
+_ACKS: dict[Acks, int] = {0: 0, 1: 1, "all": -1}
+_CODECS: dict[Compression, int] = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+_HAS_CODEC: dict[Compression, Callable[[], bool]] = {
+    "snappy": codec.has_snappy,
+    "lz4": codec.has_lz4,
+    "zstd": codec.has_zstd,
+}
+_MAGIC = 2
+_UNLIMITED = 2**31 - 1  # what fits is decided before
+_NO_TRANSACTION_TIMEOUT = 2**31 - 1
+
+Versions = dict[int, tuple[int, int]]
+
+
+# --- values -----------------------------------------------------------------------------
+
+
+class TopicMetadata(NamedTuple):
+    """What a metadata answer says about one topic: an error code, or each partition's leader."""
+
+    topic: str
+    code: int
+    leaders: dict[int, int | None]
+
+
+class ClusterMetadata(NamedTuple):
+    """A metadata answer: where the brokers listen now, and the topics asked for."""
+
+    brokers: dict[int, Address]
+    topics: tuple[TopicMetadata, ...]
+
+
+class ProduceAnswer(NamedTuple):
+    """An answer to a Produce request; with acks=0 an empty one, when the socket took the bytes."""
+
+    results: Mapping[TopicPartition, Acked | Rejected]
+    throttle: float
+
+
+class ProduceReply(Protocol):
+    """Whoever waits for a Produce answer. Both are called from the reader and must not raise."""
+
+    def answered(self, answer: ProduceAnswer, /) -> None:
+        """The broker answered; or, with acks=0, the socket took the bytes."""
+
+    def lost(self, fault: ConnectionFault, /) -> None:
+        """No answer will come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What every connection needs: who we are, and the opened TLS context."""
+
+    config: KafkaConfig
+    client_id: str
+    tls: ssl.SSLContext | None
+
+
+# --- batches ----------------------------------------------------------------------------
+
+
+def check_compression(compression: Compression) -> None:
+    """Refuse a codec whose library is not installed.
+
+    Raises:
+        ConfigurationError: naming the extra to install.
+    """
+    if compression in _HAS_CODEC and not _HAS_CODEC[compression]():
+        fix = 'install "eventpub[compression]", or use gzip or none'
+        raise ConfigurationError.of("compression", f"{compression} needs the package cramjam", fix)
+
+
+def encode(records: Sequence[Record], stamp: Stamp, compression: Compression) -> WireBatch:
+    """Encode *records* into one batch (magic 2). Their timestamps are set."""
+    check_compression(compression)
+    builder = DefaultRecordBatchBuilder(_MAGIC, _CODECS[compression], 0, *stamp, _UNLIMITED)
+    append = builder.append
+    for index, (_, value, key, headers, _, timestamp) in enumerate(records):
+        append(index, timestamp, key, value, list(headers))
+    return WireBatch(bytes(builder.build()), len(records), stamp)
+
+
+# --- requests ---------------------------------------------------------------------------
+
+
+class _Settled:
+    """A request whose version is settled, in the clothes that aiokafka's ``send`` expects."""
+
+    def __init__(self, struct: RequestStruct) -> None:
+        self._struct = struct
+
+    def prepare(self, _versions: Versions) -> RequestStruct:
+        """Return the request as it is."""
+        return self._struct
+
+
+def _sizes(topics: Iterable[tuple[str, Iterable[tuple[int, bytes]]]]) -> str:
+    return ", ".join(f"{topic}[{p}] {len(data)}B" for topic, parts in topics for p, data in parts)
+
+
+class _ProduceRepr:
+    """Keeps payloads out of aiokafka's DEBUG lines."""
+
+    def __repr__(self) -> str:
+        request: Any = self
+        sizes = _sizes(request.topics)
+        return f"Produce(acks={request.required_acks}, timeout={request.timeout}, {sizes})"
+
+
+class _SaslRepr:
+    """Keeps passwords, tokens and proofs out of aiokafka's DEBUG lines."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(…)"
+
+
+class _Produce7(_ProduceRepr, produce_api.ProduceRequest_v7):  # type: ignore[misc]
+    pass
+
+
+class _Produce8(_ProduceRepr, produce_api.ProduceRequest_v8):  # type: ignore[misc]
+    pass
+
+
+class _SaslAnswer0(_SaslRepr, admin_api.SaslAuthenticateResponse_v0):  # type: ignore[misc]
+    session_lifetime_ms = 0
+
+
+class _SaslAnswer1(_SaslRepr, admin_api.SaslAuthenticateResponse_v1):  # type: ignore[misc]
+    pass
+
+
+class _Sasl0(_SaslRepr, admin_api.SaslAuthenticateRequest_v0):  # type: ignore[misc]
+    RESPONSE_TYPE = _SaslAnswer0
+
+
+class _Sasl1(_SaslRepr, admin_api.SaslAuthenticateRequest_v1):  # type: ignore[misc]
+    RESPONSE_TYPE = _SaslAnswer1
+
+
+_PRODUCE = (_Produce7, _Produce8)
+_METADATA = (metadata_api.MetadataRequest_v4, metadata_api.MetadataRequest_v5)
+_INIT_PRODUCER_ID = (transaction_api.InitProducerIdRequest_v0,)
+_SASL = (_Sasl0, _Sasl1)
+
+
+# --- connections ------------------------------------------------------------------------
+
+
+class _Tokens(AbstractTokenProvider):  # type: ignore[misc]
+    """The user's async function, as aiokafka asks for it."""
+
+    def __init__(self, provide: TokenProvider) -> None:
+        self._provide = provide
+
+    async def token(self) -> str:
+        try:
+            token = await self._provide()
+        except Exception as error:
+            raise UnreachableError(f"sasl_token_provider raised {type(error).__name__}") from error
+        if not isinstance(token, str) or not token:
+            raise AccessRefusedError("sasl_token_provider must return a non-empty str")
+        return token
+
+
+class _Socket(AIOKafkaConnection):  # type: ignore[misc]
+    """aiokafka's connection, closed by abort, and with the lifetime of its SASL session kept."""
+
+    session_lifetime = 0.0
+    cause: BaseException | None = None
+    _expects_none = False
+
+    @property
+    def versions(self) -> Versions:
+        """What the broker said it speaks: lowest and highest version by API."""
+        versions: Versions = self._versions
+        return versions
+
+    @property
+    def writer(self) -> asyncio.StreamWriter:
+        """The way out, once connected."""
+        writer: asyncio.StreamWriter = self._writer
+        return writer
+
+    def send(self, request: Request, expect_response: bool = True) -> Awaitable[Response]:  # noqa: FBT001, FBT002 - aiokafka's signature
+        """Write a request; return what waits for its answer."""
+        if isinstance(request, admin_api.SaslAuthenticateRequest):
+            return self._authenticate(request)
+        answer: Awaitable[Response] = super().send(request, expect_response)
+        return answer
+
+    async def _authenticate(self, request: Request) -> Response:
+        plain = request.prepare(self._versions)
+        redacted = _SASL[plain.API_VERSION](plain.sasl_auth_bytes)
+        answer = await super().send(_Settled(redacted))
+        # aiokafka decodes the lifetime and drops it; the broker then ends the session (KIP-368).
+        self.session_lifetime = max(0, answer.session_lifetime_ms) / 1000
+        return answer
+
+    def close(self, reason: object = None, exc: BaseException | None = None) -> None:
+        """Abort, and fail whatever waits for an answer."""
+        # Never politely: a peer that does not read keeps a closing transport, and with it
+        # the socket, for as long as there are bytes to flush.
+        if self._writer is not None:
+            self.cause = exc
+            self._writer.transport.abort()
+        super().close(reason, exc)
+
+    async def wait_closed(self) -> None:
+        """Return when the loop has closed the socket."""
+        if self._closed_fut is not None:
+            await asyncio.wait([self._closed_fut])
+
+    def post(self, request: RequestStruct, reply: _Reply | None) -> None:
+        """Write a request; *reply* learns the answer in the reader's own turn of the loop."""
+        correlation = self._next_correlation_id()
+        header = request.build_request_header(correlation, self._client_id).encode()
+        body = request.encode()
+        if reply is not None:
+            self._requests.append((correlation, request, reply))
+        self._expects_none = reply is None
+        self._writer.writelines((struct.pack(">i", len(header) + len(body)), header, body))
+
+    def _handle_frame(self, frame: bytes) -> None:
+        # librdkafka's mock brokers answer acks=0 requests, which Kafka never does; aiokafka
+        # would end the connection over an answer that nobody waits for.
+        if self._requests or not self._expects_none:
+            super()._handle_frame(frame)
+
+
+class _Reply:
+    """Stands where aiokafka keeps a future: saves a task, a timer and a turn of the loop per request."""
+
+    __slots__ = ("_broker", "_reply")
+
+    def __init__(self, broker: str, reply: ProduceReply) -> None:
+        self._broker = broker
+        self._reply = reply
+
+    def done(self) -> bool:
+        """Whether nobody waits; late answers concern somebody too."""
+        return False
+
+    def set_result(self, response: Response) -> None:
+        """Take the answer."""
+        results = _results(self._broker, response.topics)
+        self._reply.answered(ProduceAnswer(results, response.throttle_time_ms / 1000))
+
+    def set_exception(self, error: BaseException) -> None:
+        """Take the end of the connection."""
+        self._reply.lost(_lost(self._broker, error))
+
+
+class Connection:
+    """One socket to one broker, versions agreed and authenticated. `connect` makes it."""
+
+    def __init__(self, address: Address, access: Access) -> None:
+        config = access.config
+        self.broker = str(address)
+        self.on_lost: Callable[[ConnectionFault], None] | None = None
+        self._limit = as_seconds("connect_timeout", config.connect_timeout)
+        patience = as_seconds("metadata_timeout", config.metadata_timeout)
+        self._draining: asyncio.Task[None] | None = None
+        self._socket = _Socket(
+            address.host,
+            address.port,
+            client_id=access.client_id,
+            # Ours end first: `connect` and `Contact` keep the time.
+            request_timeout_ms=int(2000 * (self._limit + patience)),
+            ssl_context=access.tls,
+            security_protocol=config.security_protocol,
+            on_close=self._on_close,
+            sasl_mechanism=config.sasl_mechanism,
+            sasl_plain_username=config.sasl_username,
+            sasl_plain_password=config.password,
+            sasl_oauth_token_provider=config.sasl_token_provider and _Tokens(config.sasl_token_provider),
+        )
+
+    async def open(self) -> None:
+        """Connect, agree on versions and authenticate, all within ``connect_timeout``."""
+        try:
+            async with asyncio.timeout(self._limit):
+                await self._socket.connect()
+            self._produce = _newest(self.broker, _PRODUCE, self._socket.versions)
+            self._metadata = _newest(self.broker, _METADATA, self._socket.versions)
+        except BaseException as error:
+            self._socket.close()
+            if isinstance(error, Exception):
+                raise _unreachable(self.broker, error, self._limit) from error
+            raise
+        self._writer = self._socket.writer
+        # From the first byte on: with acks=0 "handed over" means that none is left here.
+        self._writer.transport.set_write_buffer_limits(high=0)
+
+    @property
+    def usable(self) -> bool:
+        """Whether a request can be written now."""
+        return bool(self._socket.connected()) and not self._writer.transport.is_closing()
+
+    @property
+    def session_lifetime(self) -> float:
+        """Seconds after which the broker ends the SASL session; 0 if it does not."""
+        return float(self._socket.session_lifetime)
+
+    def produce(
+        self,
+        topics: list[tuple[str, list[tuple[int, bytes]]]],
+        acks: Acks,
+        timeout: float,
+        reply: ProduceReply,
+    ) -> None:
+        """Write a Produce request. *reply* hears once; with acks=0 perhaps before this returns."""
+        request = self._produce(None, _ACKS[acks], max(1, int(timeout * 1000)), topics)
+        self._socket.post(request, None if acks == 0 else _Reply(self.broker, reply))
+        if acks != 0:
+            return
+        if self._writer.transport.get_write_buffer_size() == 0:
+            reply.answered(_HANDED_OVER)
+        else:
+            self._draining = asyncio.get_running_loop().create_task(self._drain(reply))
+
+    async def _drain(self, reply: ProduceReply) -> None:
+        try:
+            await self._writer.drain()
+        except OSError as error:
+            reply.lost(_lost(self.broker, error))
+        else:
+            # An abort ends the wait without an exception, and without the bytes having left.
+            lost = None if self.usable else _lost(self.broker, self._socket.cause)
+            reply.lost(lost) if lost else reply.answered(_HANDED_OVER)
+
+    async def metadata(self, topics: Sequence[str]) -> ClusterMetadata:
+        """Ask where the brokers are, and for *topics*; none of them is created by asking.
+
+        Raises:
+            ConnectionFault: the connection ended first.
+        """
+        answer = await self._ask(self._metadata(list(topics), False))
+        brokers = {node: Address(host, port) for node, host, port, _ in answer.brokers}
+        return ClusterMetadata(brokers, tuple(map(_topic_metadata, answer.topics)))
+
+    async def init_producer_id(self) -> ProducerId | Rejected:
+        """Ask for a producer id.
+
+        Raises:
+            ConnectionFault: the connection ended first.
+        """
+        request = _newest(self.broker, _INIT_PRODUCER_ID, self._socket.versions)
+        answer = await self._ask(request(None, _NO_TRANSACTION_TIMEOUT))
+        if answer.error_code != 0:
+            return Rejected(self.broker, answer.error_code)
+        return ProducerId(answer.producer_id, answer.producer_epoch)
+
+    async def _ask(self, request: RequestStruct) -> Response:
+        try:
+            return await self._socket.send(_Settled(request))
+        except Exception as error:
+            raise _lost(self.broker, error) from error
+
+    def abort(self, fault: ConnectionFault) -> None:
+        """End the connection at once; pending replies hear *fault*. Not to be called from a reply."""
+        self._socket.close(exc=fault)
+
+    async def wait_closed(self) -> None:
+        """Return when the socket is closed and no task of this connection is left."""
+        if self._draining is not None:
+            await asyncio.wait([self._draining])
+        await self._socket.wait_closed()
+
+    def _on_close(self, socket: _Socket, _reason: object) -> None:
+        if self.on_lost is not None:
+            self.on_lost(_lost(self.broker, socket.cause))
+
+
+async def connect(address: Address, access: Access) -> Connection:
+    """Return an open connection. Cancelling it leaves no socket.
+
+    Raises:
+        ConnectionFault: `UnreachableError` or `AccessRefusedError`, with the cause chained.
+    """
+    connection = Connection(address, access)
+    await connection.open()
+    return connection
+
+
+# --- translation ------------------------------------------------------------------------
+
+_HANDED_OVER = ProduceAnswer({}, 0.0)
+
+
+def _newest(broker: str, structs: tuple[type[RequestStruct], ...], versions: Versions) -> type[RequestStruct]:
+    """Return the newest of *structs* that the broker speaks, too."""
+    lowest, highest = versions.get(structs[0].API_KEY, (0, -1))
+    for candidate in reversed(structs):
+        if lowest <= candidate.API_VERSION <= highest:
+            newest: type[RequestStruct] = candidate
+            return newest
+    raise AccessRefusedError(f"{broker} does not speak {structs[0].__name__.lstrip('_')}: Kafka 2.1 or later is needed")
+
+
+def _results(broker: str, topics: Iterable[Any]) -> dict[TopicPartition, Acked | Rejected]:
+    return {
+        TopicPartition(topic, answer[0]): _result(broker, answer) for topic, answers in topics for answer in answers
+    }
+
+
+def _result(broker: str, answer: Sequence[Any]) -> Acked | Rejected:
+    _, code, offset, timestamp, _, *details = answer
+    if code == 0:
+        return Acked(broker, offset, None if timestamp < 0 else timestamp)
+    record_errors, message = details or ((), None)
+    return Rejected(broker, code, offset, message, tuple((i, text or "") for i, text in record_errors or ()))
+
+
+def _topic_metadata(answer: Sequence[Any]) -> TopicMetadata:
+    code, topic, _, partitions = answer
+    leaders = {number: None if leader < 0 else leader for _, number, leader, *_ in partitions}
+    return TopicMetadata(topic, code, leaders)
+
+
+def _unreachable(broker: str, error: Exception, limit: float) -> ConnectionFault:
+    """Tell why no connection came about; the most specific reason wins."""
+    if isinstance(error.__cause__, ssl.SSLError):  # TLS 1.3: a missing client certificate shows only later
+        error = error.__cause__
+    match error:
+        case ConnectionFault():
+            fault = error
+        case TimeoutError():
+            fault = UnreachableError(f"{broker} did not let us in within {limit:g} s (connect_timeout)")
+        case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
+            fault = UnreachableError(f"{broker} ended the connection during the TLS handshake")
+        case ssl.SSLError():
+            fault = AccessRefusedError(f"{broker}: TLS failed: {error.reason or error}")
+        # A wrong server signature (SCRAM) is a ValueError of aiokafka's.
+        case error if isinstance(error, (*_SASL_REFUSALS, ValueError, AssertionError)):
+            fault = AccessRefusedError(f"{broker} refused the authentication: {error}")
+        case error if isinstance(error, kafka_errors.KafkaConnectionError):
+            fault = UnreachableError(f"{broker} ended the connection before it was usable: is security_protocol right?")
+        case _:
+            fault = UnreachableError(f"{broker} cannot be reached: {error}")
+    return fault
+
+
+_SASL_REFUSALS = (
+    kafka_errors.SaslAuthenticationFailed,
+    kafka_errors.UnsupportedSaslMechanismError,
+    kafka_errors.IllegalSaslStateError,
+)
+
+
+def _lost(broker: str, error: BaseException | None) -> ConnectionFault:
+    """Tell why a connection ended."""
+    if isinstance(error, ConnectionFault):
+        return error
+    if isinstance(error, kafka_errors.KafkaConnectionError) and error.__cause__ is not None:
+        return _lost(broker, error.__cause__)
+    if isinstance(error, TimeoutError):
+        return NoAnswerError(f"{broker} did not answer in time")
+    detail = "" if error is None or isinstance(error, EOFError) else f": {error}"
+    fault = ConnectionLostError(f"the connection to {broker} ended{detail}")
+    fault.__cause__ = error
+    return fault
