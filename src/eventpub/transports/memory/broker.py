@@ -214,11 +214,13 @@ class MemoryBroker(Cluster):
         """
         log = self._partition(topic, partition).log
         log.replicated = log.end_offset if log.replicated is None else log.replicated
+        self._purgatory.lagging.add(log.partition)
 
     def resume_replication(self, topic: str, partition: int) -> None:
         """Let the followers catch up."""
-        self._partition(topic, partition).log.replicated = None
-        self._purgatory.look_again()
+        log = self._partition(topic, partition).log
+        log.replicated = None
+        self._purgatory.catch_up(log.partition)
 
     def truncate(self, topic: str, partition: int, offset: int) -> None:
         """Lose what reaches beyond *offset*, as when a follower that lags becomes the leader."""
@@ -258,7 +260,8 @@ class MemoryBroker(Cluster):
             node.heal()
         for topic in self._topics.values():
             topic.heal(self.names)
-        self._purgatory.look_again()
+        for partition in tuple(self._purgatory.lagging):
+            self._purgatory.catch_up(partition)
         self._changed()
 
     # Where they act.

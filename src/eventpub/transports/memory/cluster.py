@@ -67,7 +67,7 @@ class Cluster:
     def __post_init__(self) -> None:
         names = [f"memory:{number}" for number in range(1, self.brokers + 1)]
         self._nodes = {name: Node(name, self._carry, self._serve, self.injected) for name in names}
-        self._purgatory = Purgatory(self._lagging, self._reply)
+        self._purgatory = Purgatory(self._reply)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -105,7 +105,8 @@ class Cluster:
     def delete_topic(self, name: str) -> None:
         """Delete a topic with its records and producer state; first use does not bring it back."""
         self._topic(name)
-        del self._topics[name]
+        for partition in self._topics.pop(name).partitions:
+            self._purgatory.catch_up(partition.log.partition)
         self._deleted.add(name)
         self._changed()
 
@@ -225,10 +226,6 @@ class Cluster:
             return Rejected(node.name, UNKNOWN_TOPIC_OR_PARTITION)
         self._appends += 1
         return partition.handle(node.name, entry.batch, acks, self.now(), self._appends)
-
-    def _lagging(self, partition: TopicPartition) -> bool:
-        found = self._find(partition)
-        return found is not None and found.log.replicated is not None
 
     def _grow(self, topic: Topic, total: int) -> None:
         for number in range(len(topic.partitions), total):

@@ -22,13 +22,6 @@ class Waiting:
     results: Results
     timer: asyncio.TimerHandle | None = None
 
-    def stalled(self, lagging: Callable[[TopicPartition], bool]) -> list[bool]:
-        """Say of each result whether its partition's replicas lack it."""
-        return [
-            isinstance(result, Acked) and lagging(entry.partition)
-            for entry, result in zip(self.request.entries, self.results, strict=True)
-        ]
-
 
 @dataclass(slots=True, eq=False)
 class Purgatory:
@@ -37,29 +30,33 @@ class Purgatory:
     The batch is in the leader's log all the while, so the answer tells its offset.
     """
 
-    lagging: Callable[[TopicPartition], bool]
     reply: Callable[[Node, Request, Results], None]
+    lagging: set[TopicPartition] = field(default_factory=set)
     _waiting: dict[Waiting, None] = field(default_factory=dict)
 
     def admit(self, node: Node, request: Request, results: Results) -> bool:
         """Keep the answer back if a partition of it lags, and say whether it did."""
         waiting = Waiting(node, request, results)
-        if not any(waiting.stalled(self.lagging)):
+        if not self.lagging or not any(self._lags(waiting)):
             return False
         waiting.timer = request.loop.call_later(request.timeout, self._time_out, waiting)
         self._waiting[waiting] = None
         return True
 
-    def look_again(self) -> None:
-        """Send the answers that wait for nothing any more."""
+    def catch_up(self, partition: TopicPartition) -> None:
+        """The replicas of *partition* have followed: send the answers that wait for nothing more."""
+        self.lagging.discard(partition)
         for waiting in tuple(self._waiting):
-            if not any(waiting.stalled(self.lagging)):
+            if not any(self._lags(waiting)):
                 self._leave(waiting, waiting.results)
 
+    def _lags(self, waiting: Waiting) -> list[bool]:
+        pairs = zip(waiting.request.entries, waiting.results, strict=True)
+        return [isinstance(result, Acked) and entry.partition in self.lagging for entry, result in pairs]
+
     def _time_out(self, waiting: Waiting) -> None:
-        stalled = waiting.stalled(self.lagging)
-        pairs = zip(waiting.results, stalled, strict=True)
-        self._leave(waiting, [_timed_out(result) if late else result for result, late in pairs])
+        pairs = zip(waiting.results, self._lags(waiting), strict=True)
+        self._leave(waiting, [_timed_out(result) if lags else result for result, lags in pairs])
 
     def _leave(self, waiting: Waiting, results: Results) -> None:
         del self._waiting[waiting]

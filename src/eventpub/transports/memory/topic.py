@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from eventpub.abc import Acked, Acks, Rejected, TopicPartition, WireBatch
 from eventpub.transports.memory.codec import CorruptBatchError, Row, decode
-from eventpub.transports.memory.log import PartitionLog
+from eventpub.transports.memory.log import LoggedBatch, PartitionLog
 
 CORRUPT_MESSAGE = 2
 NOT_LEADER_OR_FOLLOWER = 6
@@ -60,7 +60,7 @@ class Partition:
             rows = decode(batch.data)
         except CorruptBatchError as error:
             return Rejected(broker, CORRUPT_MESSAGE, message=str(error))
-        return self._invalid(broker, rows, now) or self._sequenced(broker, batch, rows, now, order)
+        return self._invalid(broker, rows, now) or self._sequenced(broker, batch, len(rows), now, order)
 
     def _invalid(self, broker: str, rows: list[Row], now: int) -> Rejected | None:
         if not rows:
@@ -74,18 +74,14 @@ class Partition:
         message = f"{len(guilty)} of {len(rows)} records have been rejected"
         return Rejected(broker, code, message=message, record_errors=guilty)
 
-    def _sequenced(self, broker: str, batch: WireBatch, rows: list[Row], now: int, order: int) -> Acked | Rejected:
-        appended_at = now if self.config.log_append_time else None
-        if batch.stamp.idempotent:
-            offset = self.log.duplicate(batch.stamp, len(rows))
-            if offset is not None:
-                return Acked(broker, offset, appended_at)
-            code = self.log.refusal(batch.stamp)
-            if code is not None:
-                return Rejected(broker, code)
-        if appended_at is not None:
-            rows = [(appended_at, *row[1:]) for row in rows]
-        return Acked(broker, self.log.append(batch.stamp, rows, order), appended_at)
+    def _sequenced(self, broker: str, batch: WireBatch, count: int, now: int, order: int) -> Acked | Rejected:
+        stamp, appended_at = batch.stamp, now if self.config.log_append_time else None
+        code = self.log.refusal(stamp) if stamp.idempotent else None
+        if code is None:  # and no duplicate either, because it is what comes next
+            offset = self.log.append(LoggedBatch(stamp, count, batch.data, order, appended_at))
+            return Acked(broker, offset, appended_at)
+        duplicate = self.log.duplicate(stamp, count)
+        return Rejected(broker, code) if duplicate is None else Acked(broker, duplicate, appended_at)
 
 
 @dataclass(slots=True, eq=False)
