@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import struct
 import sys
@@ -9,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from aiokafka.protocol.produce import ProduceRequest_v7
+from aiokafka.protocol.produce import ProduceRequest_v7, ProduceResponse_v7
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
@@ -68,15 +69,16 @@ def batch(producer_id: int = -1, sequence: int = -1) -> bytes:
     return bytes(builder.build())
 
 
-def send(kafka: EmbeddedKafka, data: bytes, acks: int) -> int:
-    """Send a Produce request (version 7) by hand; return the correlation id of the answer."""
+def send(kafka: EmbeddedKafka, data: bytes, acks: int) -> bytes:
+    """Send a Produce request (version 7, correlation id 7) by hand; return the answer."""
     request = ProduceRequest_v7(None, acks, 1000, [("t", [(0, data)])])
     message = request.build_request_header(7, "test").encode() + request.encode()
     host, port = kafka.bootstrap_servers.split(":")
     with socket.create_connection((host, int(port)), timeout=5) as connection:
         connection.sendall(struct.pack(">i", len(message)) + message)
-        _, correlation = struct.unpack(">ii", connection.recv(8))
-    return int(correlation)
+        with connection.makefile("rb") as answers:
+            (size,) = struct.unpack(">i", answers.read(4))
+            return answers.read(size)
 
 
 def test_what_is_written_is_read_back(kafka: EmbeddedKafka) -> None:
@@ -229,8 +231,18 @@ def test_a_topic_is_made_only_by_a_client_that_asks_for_it(kafka: EmbeddedKafka)
 
 def test_a_request_with_acks_0_is_answered(kafka: EmbeddedKafka) -> None:
     """Kafka never does that; clients have to drop the answer, so it should be known."""
-    assert send(kafka, batch(), acks=0) == 7
+    answer = send(kafka, batch(), acks=0)
+    assert struct.unpack_from(">i", answer) == (7,)
     assert values(kafka) == [b"v"]
+
+
+def test_answers_claim_one_append_time_and_the_log_keeps_the_timestamps(kafka: EmbeddedKafka) -> None:
+    """What a delivery says of its time is made up here; a consumer reads what was written."""
+    answer = io.BytesIO(send(kafka, batch(), acks=-1)[4:])
+    ((_, ((_, _, _, append_time, _),)),) = ProduceResponse_v7.decode(answer).topics
+    assert append_time == 1234
+    (record,) = readback.read_topic(kafka.bootstrap_servers, "t")
+    assert record.timestamp == 0
 
 
 def test_a_resent_batch_is_written_again(kafka: EmbeddedKafka) -> None:

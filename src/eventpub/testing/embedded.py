@@ -28,7 +28,8 @@ class EmbeddedKafka:
     - It does **not deduplicate**: a batch that is sent again is written again, and sequences
       and epochs are not checked. Nothing about exactly-once can be shown with it; use
       ``MemoryBroker`` or Apache Kafka.
-    - It answers requests sent with acks=0, which Kafka never does.
+    - It answers requests sent with acks=0, which Kafka never does, and every answer claims the
+      append time 1234 ms after 1970. The log keeps the records' own timestamps.
     - It has no ACLs, SASL, TLS, quotas, size limits or in-sync replicas. Faults are injected
       before anything is written.
     - A topic that nobody created comes into being, with four partitions, when a client asks
