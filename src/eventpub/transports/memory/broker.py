@@ -24,6 +24,7 @@ from eventpub.transports.memory.node import Node
 from eventpub.transports.memory.request import Entry, Request, Results
 from eventpub.transports.memory.topic import NOT_ENOUGH_REPLICAS, NOT_LEADER_OR_FOLLOWER
 
+UNKNOWN_SERVER_ERROR = -1
 CLUSTER_AUTHORIZATION_FAILED = 31
 
 
@@ -39,7 +40,7 @@ class MemoryBroker(Cluster):
     Verbs ending in ``_next`` hit the next ``times`` requests that carry a batch of the named
     topic and partition (of any, if not named); a request shares its fate among all its
     batches, as it does on a socket. The other verbs hold until they are taken back.
-    ``broker=`` is a name out of `names`; without it every broker is meant.
+    ``broker=`` is an id from 1; without it every broker is meant.
     """
 
     _faults: Faults = field(default_factory=Faults, init=False)
@@ -63,6 +64,8 @@ class MemoryBroker(Cluster):
         With *appended* it writes the batch first and tells the offset, as Kafka does when 3,
         6 or 7 come after the append; else it writes nothing.
         """
+        if code == 0 or code < UNKNOWN_SERVER_ERROR:
+            raise UsageError(f"{code} is none of Kafka's error codes")
         effect = Reject(code, appended, tuple(record_errors))
         self._faults.add(Fault(effect, times, topic, partition))
 
@@ -125,48 +128,48 @@ class MemoryBroker(Cluster):
 
     # Brokers.
 
-    def pause(self, broker: str | None = None) -> None:
+    def pause(self, broker: int | None = None) -> None:
         """Stop a broker (SIGSTOP): connections stay, nothing is read or answered."""
         for node in self._meant(broker):
             node.paused = True
 
-    def resume(self, broker: str | None = None) -> None:
+    def resume(self, broker: int | None = None) -> None:
         """Let a paused broker go on, beginning with what came meanwhile."""
         for node in self._meant(broker):
             node.resume()
         self._changed()
 
-    def down(self, broker: str | None = None) -> None:
+    def down(self, broker: int | None = None) -> None:
         """Kill a broker: its connections break, its partitions keep it as their leader."""
         for node in self._meant(broker):
             node.down()
         self._changed()
 
-    def up(self, broker: str | None = None) -> None:
+    def up(self, broker: int | None = None) -> None:
         """Start a killed broker again, with its logs as they were."""
         for node in self._meant(broker):
             node.up = True
         self._changed()
 
-    def clog(self, broker: str | None = None) -> None:
+    def clog(self, broker: int | None = None) -> None:
         """Let the sockets to a broker take no more bytes."""
         for node in self._meant(broker):
             node.clog()
 
-    def unclog(self, broker: str | None = None) -> None:
+    def unclog(self, broker: int | None = None) -> None:
         """Let the sockets to a broker take bytes again."""
         for node in self._meant(broker):
             node.unclog()
 
-    def latency(self, seconds: float, broker: str | None = None) -> None:
+    def latency(self, seconds: float, broker: int | None = None) -> None:
         """Let a round trip take that long: a request is appended after half of it."""
         for node in self._meant(broker):
-            node.latency = seconds
+            node.latency = _checked_seconds(seconds)
 
-    def throttle(self, seconds: float, broker: str | None = None) -> None:
+    def throttle(self, seconds: float, broker: int | None = None) -> None:
         """Let each answer ask for that many seconds of silence on its connection (a quota)."""
         for node in self._meant(broker):
-            node.throttle = seconds
+            node.throttle = _checked_seconds(seconds)
 
     def refuse_clients(self, reason: str = "authentication failed") -> None:
         """Refuse who connects from now on; connections that are there stay."""
@@ -189,9 +192,9 @@ class MemoryBroker(Cluster):
 
     def leader_back(self, topic: str, partition: int) -> None:
         """Give a partition the leader it was created with."""
-        self.move_leader(topic, partition, self.names[partition % len(self.names)])
+        self.move_leader(topic, partition, partition % self.brokers + 1)
 
-    def move_leader(self, topic: str, partition: int, broker: str) -> None:
+    def move_leader(self, topic: str, partition: int, broker: int) -> None:
         """Let *broker* lead a partition; log and producer state move with it."""
         (node,) = self._meant(broker)
         self._partition(topic, partition).leader = node.name
@@ -328,9 +331,15 @@ class MemoryBroker(Cluster):
     def _count(self, fault: Effect) -> None:
         self.injected[fault.verb] += 1
 
-    def _meant(self, broker: str | None) -> Iterable[Node]:
+    def _meant(self, broker: int | None) -> Iterable[Node]:
         if broker is None:
             return tuple(self._nodes.values())
-        if broker not in self._nodes:
-            raise UsageError(f"there is no broker {broker!r}; these are: {', '.join(self.names)}")
-        return (self._nodes[broker],)
+        if not 1 <= broker <= self.brokers:
+            raise UsageError(f"there is no broker {broker}: their ids are 1 to {self.brokers}")
+        return (self._nodes[self.names[broker - 1]],)
+
+
+def _checked_seconds(seconds: float) -> float:
+    if seconds < 0:
+        raise UsageError(f"{seconds} seconds: time does not run backwards")
+    return seconds

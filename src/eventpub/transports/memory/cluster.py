@@ -40,7 +40,7 @@ class Cluster:
     """Topics spread over brokers, one event loop at a time, shared by any number of clients.
 
     Args:
-        brokers: how many; leaders are spread over them in turn.
+        brokers: how many, with ids from 1; leaders are spread over them in turn.
         partitions: of a topic that comes into being by its first use.
         auto_create: whether first use creates a topic. A deleted one stays deleted.
         now: milliseconds since the epoch, to judge and to make timestamps of records.
@@ -65,19 +65,21 @@ class Cluster:
     _appends: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
+        if self.brokers < 1:
+            raise UsageError(f"a cluster has at least one broker, not {self.brokers}")
         names = [f"memory:{number}" for number in range(1, self.brokers + 1)]
         self._nodes = {name: Node(name, self._carry, self._serve, self.injected) for name in names}
         self._purgatory = Purgatory(self._reply)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The brokers, as results name them."""
+        """What results call the brokers, in the order of their ids (from 1)."""
         return tuple(self._nodes)
 
     def create_topic(
         self,
         name: str,
-        partitions: int | None = None,
+        partitions: int = 1,
         *,
         max_message_bytes: int = 1_048_588,
         compacted: bool = False,
@@ -87,20 +89,22 @@ class Cluster:
 
         Args:
             name: of a topic that is not there yet.
-            partitions: how many; by default as many as first use would give it.
+            partitions: how many, at least one.
             max_message_bytes: the largest batch; a larger one is refused with code 10.
             compacted: a record without a key is refused with code 87.
             log_append_time: records carry the broker's time instead of the client's.
 
         Raises:
-            UsageError: there is such a topic.
+            UsageError: there is such a topic, or *partitions* is less than one.
         """
+        if partitions < 1:
+            raise UsageError(f"a topic has at least one partition, not {partitions}")
         if name in self._topics:
             raise UsageError(f"there is a topic {name!r} already")
         self._deleted.discard(name)
         config = TopicConfig(max_message_bytes, compacted, log_append_time)
         topic = self._topics[name] = Topic(name, config)
-        self._grow(topic, self.partitions if partitions is None else partitions)
+        self._grow(topic, partitions)
 
     def delete_topic(self, name: str) -> None:
         """Delete a topic with its records and producer state; first use does not bring it back."""
@@ -127,9 +131,10 @@ class Cluster:
         found = self._topics.get(topic)
         return None if found is None else len(found.partitions)
 
-    def leader_of(self, topic: str, partition: int) -> str | None:
-        """Return the broker that leads a partition, or ``None`` while nobody does."""
-        return self._partition(topic, partition).leader
+    def leader_of(self, topic: str, partition: int) -> int | None:
+        """Return the id of the broker that leads a partition, or ``None`` while nobody does."""
+        leader = self._partition(topic, partition).leader
+        return None if leader is None else self.names.index(leader) + 1
 
     # What clients ask.
 
@@ -154,7 +159,7 @@ class Cluster:
         """Answer a metadata request: the number of partitions, or a code."""
         self.received["metadata"] += 1
         if topic not in self._topics and self.auto_create and topic not in self._deleted:
-            self.create_topic(topic)
+            self.create_topic(topic, self.partitions)
         found = self._topics.get(topic)
         if found is None:
             return Rejected(None, UNKNOWN_TOPIC_OR_PARTITION)
@@ -172,6 +177,11 @@ class Cluster:
     def exists(self, partition: TopicPartition) -> bool:
         """Whether there is such a partition."""
         return self._find(partition) is not None
+
+    def has_leader(self, partition: TopicPartition) -> bool:
+        """Whether a metadata answer would name a leader of *partition*."""
+        found = self._find(partition)
+        return found is not None and found.leader is not None and self._nodes[found.leader].up
 
     def leader(self, partition: TopicPartition) -> Node | None:
         """Return the broker that leads *partition*; ``None`` while nobody does, or none exists."""

@@ -39,8 +39,8 @@ class LoggedRecord:
 class LoggedBatch(NamedTuple):
     """A batch in the log: its bytes as they came, not its records, of which tests make millions.
 
-    ``size`` counts its records. ``order`` ranks it among the batches of all partitions; ``appended_at`` replaces the
-    timestamps of its records.
+    ``size`` counts its records, ``order`` ranks it among the batches of all partitions, and
+    ``appended_at`` replaces the timestamps of its records.
     """
 
     stamp: Stamp

@@ -87,6 +87,10 @@ class MemoryTransport:
             return self._counts[topic]
         return await self._ask(topic)
 
+    def has_leader(self, partition: TopicPartition, /) -> bool:
+        """Whether the partition has a leader that is up."""
+        return self.broker.has_leader(partition)
+
     async def producer_id(self, *, stale: int | None = None) -> ProducerId | Rejected:
         """Return this client's producer id, a new one if that is *stale*."""
         while self._producer_id is None or self._producer_id.id == stale:
