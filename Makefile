@@ -64,6 +64,7 @@ minimum: $(UV) jars-if-possible ## Run the tests on the oldest versions allowed,
 	@.cache/minimum/bin/python -m pytest $(ARGS)
 
 venv: $(VENV)/.stamp
+	@:
 
 $(VENV)/.stamp: requirements/dev.txt pyproject.toml | $(UV)
 	@echo "make: installing requirements/dev.txt (hashes checked) and eventpub itself into $(VENV)"
@@ -81,6 +82,7 @@ $(UV): requirements/uv.txt
 	@touch $@
 
 kafka: $(JARS) ## Fetch Apache Kafka's jars with Maven into .cache/kafka (once).
+	@:
 
 $(JARS): tools/kafka/pom.xml
 	@command -v java >/dev/null || { echo "make: Apache Kafka needs Java 17 or later, and there is no java here" >&2; exit 1; }
