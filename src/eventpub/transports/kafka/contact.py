@@ -60,7 +60,11 @@ Question = Callable[[Answering], Awaitable[T]]
 
 
 class Contact:
-    """The one connection for questions, to whichever broker answers."""
+    """The one connection for questions, to whichever broker answers.
+
+    ``faults`` says what is wrong with each server since the last answer; ``refusal`` why this
+    client is not let in, once a whole round brought no answer and a refusal.
+    """
 
     def __init__(
         self,
@@ -69,6 +73,7 @@ class Contact:
         patience: float,
     ) -> None:
         self.faults: dict[Address, ConnectionFault] = {}
+        self.refusal: AccessRefusedError | None = None
         self._bootstrap = _shuffled(bootstrap)
         self._known: list[Address] = []
         self._connect = connect
@@ -78,11 +83,6 @@ class Contact:
         self._link: Answering | None = None
         self._renew_at = 0.0
         self._used_at = 0.0
-
-    @property
-    def refusal(self) -> AccessRefusedError | None:
-        """Why this client is not let in: known after a round in which nobody answered and somebody refused."""
-        return next((f for f in self.faults.values() if isinstance(f, AccessRefusedError)), None)
 
     def update(self, addresses: Iterable[Address]) -> None:
         """Take note of where the brokers listen now."""
@@ -110,15 +110,16 @@ class Contact:
                     try:
                         link, answer = task.result()
                     except ConnectionFault as fault:
-                        faults[address] = fault
+                        faults[address] = self.faults[address] = fault
                     else:
-                        self.faults = {}
+                        self.faults, self.refusal = {}, None
                         await _cancel(running)
                         self._adopt(address, link)
                         return answer
         finally:
             await _cancel(running)
         self.faults = faults
+        self.refusal = next((fault for fault in faults.values() if isinstance(fault, AccessRefusedError)), None)
         raise self.refusal or next(iter(faults.values()))
 
     def close(self, fault: ConnectionFault) -> None:

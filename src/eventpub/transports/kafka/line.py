@@ -20,17 +20,13 @@ from eventpub.transports.kafka.errors import (
     ConnectionFault,
     ConnectionLostError,
 )
-from eventpub.transports.kafka.wire import ProduceReply
+from eventpub.transports.kafka.wire import ProduceReply, Topics
 
 RENEW_AT = 0.85
 """Share of a SASL session after which its successor is made (KIP-368)."""
 _EXPIRE_AT = 0.97
 _IDLE = 540.0  # brokers close what was idle for 600 s; a request written just then is in doubt
 _SHORT_LIVED = 1.0
-
-
-Topics = list[tuple[str, list[tuple[int, bytes]]]]
-"""What a Produce request carries: topic, partition, encoded batch."""
 
 
 class Link(Protocol):

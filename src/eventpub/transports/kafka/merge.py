@@ -26,8 +26,8 @@ from eventpub.transports.kafka.errors import (
     NoAnswerError,
     UnreachableError,
 )
-from eventpub.transports.kafka.line import Line, Link, Topics
-from eventpub.transports.kafka.wire import ProduceAnswer
+from eventpub.transports.kafka.line import Line, Link
+from eventpub.transports.kafka.wire import ProduceAnswer, Topics
 
 MAX_REQUEST = 8 * 1024 * 1024
 _BROKER_SHARE = 0.9
@@ -182,10 +182,15 @@ class Outbox:
         if link is None or not link.usable:
             self._refuse_waiting()
         elif entries := self._pick():
-            request = self._request = Request(self, link, entries)
-            self.line.acquire(link)
-            # With acks=0 this may call `on_answer` before it returns.
-            link.produce(request.topics, self._acks, request.broker_timeout(self._loop.time()), request)
+            self._write(link, entries)
+        else:  # cancelled, all of them: whoever saw them waiting may go ahead
+            self.line.bell.ring()
+
+    def _write(self, link: Link, entries: dict[TopicPartition, Entry]) -> None:
+        request = self._request = Request(self, link, entries)
+        self.line.acquire(link)
+        # With acks=0 this may call `on_answer` before it returns.
+        link.produce(request.topics, self._acks, request.broker_timeout(self._loop.time()), request)
 
     def _pick(self) -> dict[TopicPartition, Entry]:
         """Take what fits into one request, in the order it came."""

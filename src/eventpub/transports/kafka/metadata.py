@@ -18,15 +18,15 @@ from eventpub.transports.kafka.backoff import RECONNECT, REFUSED, Backoff
 from eventpub.transports.kafka.bell import Bell, first_ring
 from eventpub.transports.kafka.contact import Contact
 from eventpub.transports.kafka.errors import AccessRefusedError, ConnectionFault
-from eventpub.transports.kafka.topics import DENIALS_APART, UNKNOWN_TOPIC_OR_PARTITION, Topic, Topics
+from eventpub.transports.kafka.topics import DENIALS_APART, DENIALS_BELIEVED, UNKNOWN_TOPIC_OR_PARTITION, Topic, Topics
 from eventpub.transports.kafka.wire import ClusterMetadata
 
 MAX_AGE = 300.0
 REFRESHES_PER_SECOND = 10
 BROKER_NOT_AVAILABLE = 8
 # A little more than the least distance that counts, so that each answer does.
-_UNRESOLVED = Backoff(DENIALS_APART * 1.3, 1.0)
-_QUICK_ROUNDS = 4
+_WHILE_UNKNOWN = Backoff(DENIALS_APART * 1.3, 1.0)
+_WHILE_LEADERLESS = Backoff(0.1, 0.5)
 
 OnCount = Callable[[str, int], None]
 OnBrokers = Callable[[Mapping[int, Address]], None]
@@ -46,6 +46,7 @@ class Metadata:
         self._nudge = Bell()
         self._round = 0
         self._wanted: set[str] = set()
+        self._asked: set[str] = set()
         self._want_all = True
         self._due = 0.0
         self._begun: deque[float] = deque(maxlen=REFRESHES_PER_SECOND)
@@ -66,6 +67,7 @@ class Metadata:
                 self._not_answered(names, fault)
             else:
                 self._take(answer)
+            self._asked = set()
             self.bell.ring()
             # Those whom the answer helped leave in this turn; for the others we ask again.
             await asyncio.sleep(0)
@@ -91,11 +93,11 @@ class Metadata:
 
     async def partitions(self, name: str, *, fresh: bool) -> int | Rejected:
         """Return a topic's partition count as soon as it is known, or why there is none."""
-        topic, since = self.topics[name], self._round
+        topic = self.topics[name]
         if topic.count is not None and not fresh:
             return topic.count
-        self._want(name)
         with self._waiting_for(name):
+            since = self._ask_for(name, fresh=fresh)
             while not self._closed:
                 await first_ring(self.bell)
                 answered = topic.answered_in > since
@@ -107,9 +109,9 @@ class Metadata:
 
     async def leader(self, partition: TopicPartition) -> int | Rejected | None:
         """Return the node that leads *partition* once it is known, or why nobody will; ``None`` at the close."""
-        topic, since = self.topics[partition.topic], self._round
-        self._want(partition.topic)
-        with self._waiting_for(partition.topic):
+        topic = self.topics[partition.topic]
+        with self._waiting_for(topic.name):
+            since = self._ask_for(topic.name, fresh=False)
             while not self._closed:
                 node = self.topics.leaders.get(partition)
                 if node is not None:
@@ -118,6 +120,13 @@ class Metadata:
                     return refusal
                 await first_ring(self.bell)
         return None
+
+    def _ask_for(self, name: str, *, fresh: bool) -> int:
+        """Return the round after which an answer counts; the one under way will do unless *fresh*."""
+        if name in self._asked and not fresh:
+            return self._round - 1
+        self._want(name)
+        return self._round
 
     def _want(self, name: str) -> None:
         self._wanted.add(name)
@@ -149,6 +158,7 @@ class Metadata:
         else:
             names = self._wanted
         self._wanted, self._want_all, self._due = set(), False, self._loop.time() + MAX_AGE
+        self._asked = names
         return sorted(names)
 
     def _forget_unused(self) -> None:
@@ -174,7 +184,10 @@ class Metadata:
             return
         self._wanted.update(self._waiting)
         self._unresolved_rounds += 1
-        pause = _UNRESOLVED.pause(max(1, self._unresolved_rounds - _QUICK_ROUNDS + 1))
+        if all(self.topics[name].count is not None for name in self._waiting):
+            pause = _WHILE_LEADERLESS.pause(self._unresolved_rounds)
+        else:
+            pause = _WHILE_UNKNOWN.pause(max(1, self._unresolved_rounds - DENIALS_BELIEVED))
         self._due = min(self._due, self._loop.time() + pause)
 
     @contextlib.contextmanager

@@ -149,6 +149,11 @@ class KafkaTransport:
         return self._running
 
 
+def _report_end(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("the metadata task ended: nothing will be learned of topics any more", exc_info=error)
+
+
 class _Running:
     """What a started transport consists of."""
 
@@ -168,6 +173,7 @@ class _Running:
         self.leaders = self.metadata.topics.leaders
         self.find_outbox = self._pool.find
         self._task = self.loop.create_task(self.metadata.run(), name="eventpub metadata")
+        self._task.add_done_callback(_report_end)
 
     async def aclose(self, deadline: float) -> None:
         """End everything at once, then wait until the loop has closed the sockets."""

@@ -59,6 +59,8 @@ _UNLIMITED = 2**31 - 1  # what fits is decided before
 _NO_TRANSACTION_TIMEOUT = 2**31 - 1
 
 Versions = dict[int, tuple[int, int]]
+Topics = list[tuple[str, list[tuple[int, bytes]]]]
+"""What a Produce request carries: topic, partition, encoded batch."""
 
 
 # --- values -----------------------------------------------------------------------------
@@ -131,6 +133,12 @@ def encode(records: Sequence[Record], stamp: Stamp, compression: Compression) ->
 
 # --- requests ---------------------------------------------------------------------------
 
+_HEADER = struct.Struct(">ihhih")
+_PRODUCE_HEAD = struct.Struct(">hhii")
+_NAME = struct.Struct(">h")
+_COUNT = struct.Struct(">i")
+_BATCH = struct.Struct(">ii")
+
 
 class _Settled:
     """A request whose version is settled, in the clothes that aiokafka's ``send`` expects."""
@@ -143,17 +151,32 @@ class _Settled:
         return self._struct
 
 
-def _sizes(topics: Iterable[tuple[str, Iterable[tuple[int, bytes]]]]) -> str:
-    return ", ".join(f"{topic}[{p}] {len(data)}B" for topic, parts in topics for p, data in parts)
+class _Produce:
+    """What our Produce requests do otherwise: written without copies, shown without payload."""
 
+    API_KEY: int
+    API_VERSION: int
+    required_acks: int
+    timeout: int
+    topics: Topics
 
-class _ProduceRepr:
-    """Keeps payloads out of aiokafka's DEBUG lines."""
+    def pieces(self) -> list[bytes]:
+        """Return the request's bytes unjoined: aiokafka's way copies each batch five times."""
+        pieces = [_PRODUCE_HEAD.pack(-1, self.required_acks, self.timeout, len(self.topics))]
+        for topic, batches in self.topics:
+            name = topic.encode()
+            pieces += (_NAME.pack(len(name)), name, _COUNT.pack(len(batches)))
+            for number, data in batches:
+                pieces += (_BATCH.pack(number, len(data)), data)
+        return pieces
+
+    def encode(self) -> bytes:
+        """Return the request's bytes."""
+        return b"".join(self.pieces())
 
     def __repr__(self) -> str:
-        request: Any = self
-        sizes = _sizes(request.topics)
-        return f"Produce(acks={request.required_acks}, timeout={request.timeout}, {sizes})"
+        sizes = ", ".join(f"{t}[{number}] {len(data)}B" for t, batches in self.topics for number, data in batches)
+        return f"Produce(acks={self.required_acks}, timeout={self.timeout}, {sizes})"
 
 
 class _SaslRepr:
@@ -163,11 +186,11 @@ class _SaslRepr:
         return f"{type(self).__name__}(…)"
 
 
-class _Produce7(_ProduceRepr, produce_api.ProduceRequest_v7):  # type: ignore[misc]
+class _Produce7(_Produce, produce_api.ProduceRequest_v7):  # type: ignore[misc]
     pass
 
 
-class _Produce8(_ProduceRepr, produce_api.ProduceRequest_v8):  # type: ignore[misc]
+class _Produce8(_Produce, produce_api.ProduceRequest_v8):  # type: ignore[misc]
     pass
 
 
@@ -260,15 +283,15 @@ class _Socket(AIOKafkaConnection):  # type: ignore[misc]
         if self._closed_fut is not None:
             await asyncio.wait([self._closed_fut])
 
-    def post(self, request: RequestStruct, reply: _Reply | None) -> None:
+    def post(self, request: _Produce, reply: _Reply | None) -> None:
         """Write a request; *reply* learns the answer in the reader's own turn of the loop."""
-        correlation = self._next_correlation_id()
-        header = request.build_request_header(correlation, self._client_id).encode()
-        body = request.encode()
+        correlation, client, pieces = self._next_correlation_id(), self._client_id.encode(), request.pieces()
+        size = _HEADER.size - 4 + len(client) + sum(map(len, pieces))
+        header = _HEADER.pack(size, request.API_KEY, request.API_VERSION, correlation, len(client))
         if reply is not None:
             self._requests.append((correlation, request, reply))
         self._expects_none = reply is None
-        self._writer.writelines((struct.pack(">i", len(header) + len(body)), header, body))
+        self._writer.writelines((header, client, *pieces))
 
     def _handle_frame(self, frame: bytes) -> None:
         # librdkafka's mock brokers answer acks=0 requests, which Kafka never does; aiokafka
@@ -351,13 +374,7 @@ class Connection:
         """Seconds after which the broker ends the SASL session; 0 if it does not."""
         return float(self._socket.session_lifetime)
 
-    def produce(
-        self,
-        topics: list[tuple[str, list[tuple[int, bytes]]]],
-        acks: Acks,
-        timeout: float,
-        reply: ProduceReply,
-    ) -> None:
+    def produce(self, topics: Topics, acks: Acks, timeout: float, reply: ProduceReply) -> None:
         """Write a Produce request. *reply* hears once; with acks=0 perhaps before this returns."""
         request = self._produce(None, _ACKS[acks], max(1, int(timeout * 1000)), topics)
         self._socket.post(request, None if acks == 0 else _Reply(self.broker, reply))
