@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from eventpub.abc import Transport
 from eventpub.config import KafkaConfig
 from eventpub.exceptions import ConfigurationError, UsageError
@@ -28,7 +26,7 @@ def transport_for(target: Target, client_id: str) -> Transport:
     if isinstance(target, str):
         return _from_url(target, client_id)
     if callable(getattr(target, "produce", None)) and callable(getattr(target, "ready", None)):
-        return cast("Transport", target)
+        return target
     raise UsageError(f"target: got {type(target).__name__}; {_FIX}")
 
 

@@ -195,7 +195,8 @@ class Transport(Protocol):
 class Partitioner(Protocol):
     """Chooses the partition of a keyed record; equal keys must give equal partitions."""
 
-    def __call__(self, key: bytes, partitions: int, /) -> int: ...
+    def __call__(self, key: bytes, partitions: int, /) -> int:
+        """Return a number from 0 to *partitions* - 1."""
 
 
 @dataclass(frozen=True, slots=True)

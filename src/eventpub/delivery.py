@@ -84,4 +84,5 @@ class Delivery(NamedTuple):
         plural = "" if self.attempts == 1 else "s"
         return f"{where}{gap}{what} in {self.elapsed * 1000:.1f} ms, {self.attempts} attempt{plural}"
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return str(self)

@@ -50,7 +50,7 @@ class RetryPolicy:
             raise ConfigurationError(findings)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class DeliveryProfile:
     """How one kind of event is delivered. Start from `CRITICAL`, `STANDARD` or `TELEMETRY`.
 
@@ -76,19 +76,35 @@ class DeliveryProfile:
     """
 
     name: str
-    acks: Acks = "all"
-    idempotence: bool = True
-    delivery_timeout: Seconds = None  # type: ignore[assignment]  # resolved below; readers see a float
-    request_timeout: Seconds = None  # type: ignore[assignment]  # resolved below; readers see a float
-    linger: Seconds = 0.0
-    batch_size: int = DEFAULT_BATCH_SIZE
-    compression: Compression = "none"
-    retry: RetryPolicy = RetryPolicy()
-    allow_duplicates: bool = False
-    _given: dict[str, Any] = field(init=False, repr=False, compare=False)
+    acks: Acks
+    idempotence: bool
+    delivery_timeout: float
+    request_timeout: float
+    linger: float
+    batch_size: int
+    compression: Compression
+    retry: RetryPolicy
+    allow_duplicates: bool
+    _given: dict[str, Any] = field(repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        self._set("_given", {f.name: getattr(self, f.name) for f in fields(self) if f.init})
+    def __init__(
+        self,
+        name: str,
+        *,
+        acks: Acks = "all",
+        idempotence: bool = True,
+        delivery_timeout: Seconds | None = None,
+        request_timeout: Seconds | None = None,
+        linger: Seconds = 0.0,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        compression: Compression = "none",
+        retry: RetryPolicy = RetryPolicy(),
+        allow_duplicates: bool = False,
+    ) -> None:
+        given = {setting: value for setting, value in locals().items() if setting != "self"}
+        for setting, value in given.items():
+            self._set(setting, value)
+        self._set("_given", given)
         findings = self._adopt_durations()
         if not findings:
             self._adapt_time_limits()
@@ -116,7 +132,7 @@ class DeliveryProfile:
         """Turn durations into seconds."""
         findings: list[Finding] = []
         for name in ("delivery_timeout", "request_timeout", "linger"):
-            value = getattr(self, name)
+            value = self._given[name]
             if value is None:
                 continue
             try:
@@ -127,23 +143,24 @@ class DeliveryProfile:
 
     def _adapt_time_limits(self) -> None:
         """Fill in the limits that were not given."""
-        if self.delivery_timeout is None:
+        if self._given["delivery_timeout"] is None:
             longest = (self.request_timeout or 0.0) + self.linger
             self._set("delivery_timeout", max(DEFAULT_DELIVERY_TIMEOUT, longest))
-        if self.request_timeout is None:
+        if self._given["request_timeout"] is None:
             self._set("request_timeout", min(LONGEST_DEFAULT_REQUEST, self.delivery_timeout))
 
     def _time_contradictions(self) -> _Checks:
+        delivery, request, linger = self.delivery_timeout, self.request_timeout, self.linger
         yield (
-            self.request_timeout > self.delivery_timeout,
+            request > delivery,
             "request_timeout",
-            f"{self.request_timeout:g} s is longer than delivery_timeout {self.delivery_timeout:g} s, which ends first",
+            f"{request:g} s is longer than delivery_timeout {delivery:g} s, which ends first",
             "leave it out to adapt, lower it, or raise delivery_timeout",
         )
         yield (
-            self.linger >= self.delivery_timeout,
+            linger >= delivery,
             "linger",
-            f"{self.linger:g} s leaves nothing of delivery_timeout {self.delivery_timeout:g} s for sending",
+            f"{linger:g} s leaves nothing of delivery_timeout {delivery:g} s for sending",
             "lower it, or raise delivery_timeout",
         )
 
@@ -169,8 +186,7 @@ class DeliveryProfile:
         yield (
             self.idempotence is True and self.acks in (0, 1),
             "acks",
-            f"acks={self.acks!r} contradicts idempotence=True: a broker recognises a resend only where all in-sync"
-            " replicas remember the batch (KIP-98)",
+            f"acks={self.acks!r} contradicts idempotence=True, which needs every in-sync replica (KIP-98)",
             'use acks="all", or add idempotence=False, or start from STANDARD',
         )
         yield (

@@ -6,47 +6,36 @@ import asyncio
 import logging
 import os
 import warnings
-from typing import TYPE_CHECKING, Any, Literal, Self
-
-from anyio import current_effective_deadline
+from typing import TYPE_CHECKING, Literal, Self, Unpack
 
 from eventpub._engine.drain import DrainReport
 from eventpub._engine.engine import Engine
+from eventpub._engine.group import Group
 from eventpub._engine.hooks import Hooks, call
 from eventpub._engine.pending import PendingDelivery
-from eventpub._engine.reports import DeliveryReports, Group, reports_of
-from eventpub._rules.entry import Entry
 from eventpub._target import Target, transport_for
 from eventpub.buffer import BufferLimits
-from eventpub.budget import ENCLOSING_DEADLINE
-from eventpub.cloudevents import UNSET, Encoder
-from eventpub.delivery import Delivery
+from eventpub.cloudevents import Encoder
 from eventpub.event import Event
-from eventpub.exceptions import (
-    PublisherClosed,
-    PublisherNotOpen,
-    PublishError,
-    StartError,
-    UnavailableError,
-    UsageError,
-)
+from eventpub.exceptions import PublisherClosed, PublisherNotOpen, PublishError, StartError, UsageError
+from eventpub.intake import CommonOptions, Intake, PublishOptions, check_kind
 from eventpub.partitioner import partition_for
 from eventpub.profile import CRITICAL, DeliveryProfile, Seconds, as_seconds
 from eventpub.profiles import Profiles
-from eventpub.record import Record
 from eventpub.state import Health, PublisherState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from datetime import datetime
     from types import TracebackType
 
+    from eventpub._engine.reports import DeliveryReports
     from eventpub.abc import Serializer, Transport
+    from eventpub.delivery import Delivery
+    from eventpub.record import Record
     from eventpub.statistics import PublisherStatistics
 
 _log = logging.getLogger("eventpub.publisher")
 
-_BEFORE_CANCELLATION = 0.1  # seconds: the outcome should arrive before the scope cancels its caller
 _ENCODED_AT_ONCE = 250  # events of publish_many, before the event loop gets its turn
 _POLL_READY = 0.05
 
@@ -99,7 +88,7 @@ class Publisher:
     ) -> None:
         self._state = PublisherState.NEW
         self._profiles = Profiles(profile, profiles or {})
-        self._encoder = Encoder(source, topic_for, serializer)
+        self._intake = Intake(Encoder(source, topic_for, serializer), self._profiles)
         self._transport: Transport = transport_for(target, client_id)
         self._buffer = buffer or BufferLimits()
         self._eager = connect == "eager"
@@ -207,18 +196,7 @@ class Publisher:
 
     # --- publishing ----------------------------------------------------------------
 
-    async def publish(
-        self,
-        event: Event | Record,
-        *,
-        key: Any = UNSET,
-        topic: str | None = None,
-        headers: Iterable[tuple[str, bytes | None]] = (),
-        partition: int | None = None,
-        timestamp: int | datetime | None = None,
-        profile: DeliveryProfile | str | None = None,
-        timeout: Seconds | None = None,
-    ) -> Delivery:
+    async def publish(self, event: Event | Record, **options: Unpack[PublishOptions]) -> Delivery:
         """Publish *event* and return the broker's acknowledgement.
 
         Its place in the order is taken in the call itself, before the first await. Ends
@@ -230,13 +208,8 @@ class Publisher:
 
         Args:
             event: an `Event`, or a `Record` of raw bytes.
-            key: instead of the one the event class names; ``None`` for no key.
-            topic: instead of the one the event class names.
-            headers: more record headers, (name, bytes) in order.
-            partition: instead of the partitioner's choice.
-            timestamp: of the record: milliseconds, or an aware ``datetime``; default: now.
-            profile: instead of the one the event class names: a profile, or its name.
-            timeout: the longest the whole delivery may take.
+            **options: ``key``, ``topic``, ``headers``, ``partition``, ``timestamp``, ``profile`` and
+                ``timeout``, in place of what the event class and the profile say (`PublishOptions`).
 
         Raises:
             NotPersistedError: the event is not in the log; the subclass and ``reason`` say why.
@@ -244,9 +217,8 @@ class Publisher:
             ConfigurationError: a wrong value, before anything is sent.
             UsageError: a wrong kind of object, or a publisher that is not open on this loop.
         """
-        entry = self._entry(event, key, topic, headers, partition, timestamp, profile, timeout, scoped=True)
-        engine = self._engine
-        assert engine is not None  # noqa: S101 - _entry has checked
+        engine = self._open_engine(event)
+        entry = self._intake.entry(event, engine.loop.time(), scoped=True, **options)
         future: asyncio.Future[Delivery | PublishError] = engine.loop.create_future()
         entry.waiter = future.set_result
         engine.accept(entry)
@@ -259,160 +231,79 @@ class Publisher:
             raise outcome
         return outcome
 
-    def publish_nowait(
-        self,
-        event: Event | Record,
-        *,
-        key: Any = UNSET,
-        topic: str | None = None,
-        headers: Iterable[tuple[str, bytes | None]] = (),
-        partition: int | None = None,
-        timestamp: int | datetime | None = None,
-        profile: DeliveryProfile | str | None = None,
-        timeout: Seconds | None = None,
-    ) -> PendingDelivery:
-        """Publish *event* without waiting; arguments as for `publish`.
+    def publish_nowait(self, event: Event | Record, **options: Unpack[PublishOptions]) -> PendingDelivery:
+        """Publish *event* without waiting; options as for `publish`.
 
         Raises:
             BufferFullError: there is no room at this moment.
             ConfigurationError: a wrong value, before anything is sent.
             UsageError: a wrong kind of object, or a publisher that is not open on this loop.
         """
-        entry = self._entry(event, key, topic, headers, partition, timestamp, profile, timeout, scoped=False)
-        engine = self._engine
-        assert engine is not None  # noqa: S101 - _entry has checked
-        pending = PendingDelivery(entry, engine)
+        engine = self._open_engine(event)
+        entry = self._intake.entry(event, engine.loop.time(), scoped=False, **options)
         engine.accept_nowait(entry)
-        return pending
+        return PendingDelivery(entry, engine)
 
-    async def publish_many(
-        self,
-        events: Iterable[Event | Record],
-        *,
-        topic: str | None = None,
-        headers: Iterable[tuple[str, bytes | None]] = (),
-        profile: DeliveryProfile | str | None = None,
-        timeout: Seconds | None = None,
-    ) -> DeliveryReports:
-        """Publish *events* in order and return one outcome for each; arguments as for `publish`.
+    async def publish_many(self, events: Iterable[Event | Record], **options: Unpack[CommonOptions]) -> DeliveryReports:
+        """Publish *events* in order and return one outcome for each.
 
         One that fails leaves its siblings alone. An event that cannot be serialised is a
         `SerializationError` among the outcomes. Cancelled, it withdraws what was not sent.
 
+        Args:
+            events: `Event` and `Record` objects.
+            **options: ``topic``, ``headers``, ``profile`` and ``timeout``, as for `publish`, of all of them.
+
         Raises:
-            UsageError: something in *events* is neither `Event` nor `Record`; nothing was sent then.
-            ConfigurationError: a wrong value; nothing was sent then, if it concerns the call.
+            UsageError: something in *events* is neither; nothing was sent then.
+            ConfigurationError: a wrong value; what was not sent yet is withdrawn.
         """
         events = list(events)
         for event in events:
-            self._check_kind(event)
-        self._check_loop()
-        engine = self._engine
-        assert engine is not None  # noqa: S101 - _check_loop has checked
-        group, headers = Group(engine.loop), tuple(headers)
-        entries: list[Entry | PublishError] = []
+            check_kind(event)
+        engine = self._open_engine(*events[:1])
+        group = Group(engine)
         try:
             for number, event in enumerate(events, 1):
                 try:
-                    entry = self._entry(event, UNSET, topic, headers, None, None, profile, timeout, scoped=True)
+                    group.accept(self._intake.entry(event, engine.loop.time(), scoped=True, **options))
                 except PublishError as error:
-                    entries.append(error)
-                    continue
-                group.add(entry)
-                engine.accept(entry)
-                entries.append(entry)
+                    group.refuse(error)
                 if number % _ENCODED_AT_ONCE == 0:
                     await asyncio.sleep(0)
-            await group.wait()
-        except asyncio.CancelledError:
-            for entry in entries:
-                if isinstance(entry, Entry):
-                    engine.withdraw(entry)
+            return await group.reports()
+        except BaseException:
+            group.withdraw()
             raise
-        return reports_of(entries)
-
-    def _entry(
-        self,
-        event: Event | Record,
-        key: Any,
-        topic: str | None,
-        headers: Iterable[tuple[str, bytes | None]],
-        partition: int | None,
-        timestamp: int | datetime | None,
-        profile: DeliveryProfile | str | None,
-        timeout: Seconds | None,
-        *,
-        scoped: bool,
-    ) -> Entry:
-        """Check, encode and dress *event*: everything that may go wrong before it takes its place."""
-        if self._state is not PublisherState.OPEN or asyncio.get_running_loop() is not self._loop:
-            self._refuse(event)
-        if isinstance(event, Event):
-            record = self._encoder.encode(
-                event, key=key, topic=topic, headers=headers, partition=partition, timestamp=timestamp
-            )
-            event_id: str | None = event.envelope.id
-            resolved = self._profiles.of(type(event)) if profile is None else self._profiles.named(profile)
-        else:
-            self._check_kind(event)
-            record = self._encoder.complete(
-                event, key=key, topic=topic, headers=headers, partition=partition, timestamp=timestamp
-            )
-            event_id = record.event_id
-            resolved = self._profiles.default if profile is None else self._profiles.named(profile)
-        now = self._loop.time()
-        deadline = self._deadline(now, resolved, timeout, scoped=scoped)
-        entry = Entry(event, event_id, record, resolved, now, deadline)
-        if deadline <= now:
-            text = f"{record.topic}: the budget around this publish was already spent; nothing was sent"
-            raise UnavailableError(text, event_id=event_id, topic=record.topic, reason="budget", record=event)
-        return entry
-
-    @staticmethod
-    def _deadline(now: float, profile: DeliveryProfile, timeout: Seconds | None, *, scoped: bool) -> float:
-        deadline: float = now + profile.delivery_timeout  # type: ignore[operator]  # seconds since construction
-        if timeout is not None:
-            deadline = min(deadline, now + as_seconds("timeout", timeout))
-        enclosing = ENCLOSING_DEADLINE.get()
-        if enclosing is not None and enclosing < deadline:
-            deadline = enclosing
-        if scoped:
-            scope = current_effective_deadline() - _BEFORE_CANCELLATION
-            if scope < deadline:
-                deadline = scope
-        return deadline
 
     # --- guards --------------------------------------------------------------------
 
-    @staticmethod
-    def _check_kind(event: object) -> None:
-        if not isinstance(event, (Event, Record)):
-            raise UsageError(f"event: expected an Event or a Record, got {type(event).__name__}")
+    def _open_engine(self, *events: Event | Record) -> Engine:
+        """Return the engine to publish with, or say why there is none."""
+        if self._state is PublisherState.OPEN and asyncio.get_running_loop() is self._loop and self._engine:
+            return self._engine
+        raise self._refusal(*events)
+
+    def _refusal(self, event: Event | Record | None = None) -> UsageError:
+        if self._state in {PublisherState.NEW, PublisherState.OPENING}:
+            fix = "publish inside `async with publisher`, or await publisher.open()"
+            return PublisherNotOpen(f"this publisher is {self._state.value}; {fix}")
+        if self._state is PublisherState.OPEN:
+            return self._wrong_loop()
+        event_id = event.envelope.id if isinstance(event, Event) else event.event_id if event else None
+        text = f"this publisher is {self._state.value}; nothing was sent"
+        return PublisherClosed(text, event_id=event_id, record=event)
 
     def _check_loop(self) -> None:
         if self._loop is not None and asyncio.get_running_loop() is not self._loop:
-            self._refuse_loop()
+            raise self._wrong_loop()
 
-    def _refuse(self, event: Event | Record) -> None:
-        """Say why nothing can be published now."""
-        self._check_kind(event)
-        if self._state in {PublisherState.NEW, PublisherState.OPENING}:
-            raise PublisherNotOpen(
-                f"this publisher is {self._state.value}; publish inside `async with publisher`, or await publisher.open()"
-            )
-        if self._state is PublisherState.OPEN:
-            self._refuse_loop()
-        event_id = event.envelope.id if isinstance(event, Event) else event.event_id
-        raise PublisherClosed(f"this publisher is {self._state.value}; nothing was sent", event_id=event_id, record=event)
-
-    def _refuse_loop(self) -> None:
+    def _wrong_loop(self) -> UsageError:
         if os.getpid() != self._pid:
-            raise UsageError(
+            return UsageError(
                 "this publisher was opened before a fork: its sockets belong to the parent; open one in each process"
             )
-        raise UsageError(
-            "this publisher was opened on another event loop; publish there, or open one on this loop"
-        )
+        return UsageError("this publisher was opened on another event loop; publish there, or open one on this loop")
 
     # --- looking in ----------------------------------------------------------------
 

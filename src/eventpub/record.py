@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from eventpub.exceptions import ConfigurationError, SerializationError, UsageError
 
@@ -54,7 +54,8 @@ class Record(_Fields):
         headers: Iterable[tuple[str, bytes | None]] = (),
         partition: int | None = None,
         timestamp: int | None = None,
-    ) -> Record:
+    ) -> Self:
+        """Check the fields, and name the one that is wrong."""
         check_topic(topic)
         return super().__new__(
             cls,

@@ -160,7 +160,7 @@ class Engine:
         if self._hooks.on_attempt:
             call(self._hooks.on_attempt, AttemptDetails(*partition, len(batch.entries), attempt))
 
-    def on_abandoned(self, partition: TopicPartition, batch: Batch) -> None:
+    def on_abandoned(self, _partition: TopicPartition, batch: Batch) -> None:
         """Remember a batch given up in doubt, for an answer that may still come."""
         if batch.wire is not None:
             self._abandoned[batch.wire] = batch

@@ -33,5 +33,5 @@ def call(methods: list[Callable[[Any], object]], details: object) -> None:
     for method in methods:
         try:
             method(details)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever a user's function raises
             _log.exception("a hook raised; the delivery is not affected")

@@ -117,6 +117,6 @@ class Lane:
         assert batch.wire is not None  # noqa: S101 - encoded just now
         try:
             return await self._transport.produce(self.partition.name, batch.wire, batch.profile.acks, deadline)
-        except Exception as error:  # a transport returns values; one that raises must not end the lane
+        except Exception as error:  # noqa: BLE001 - a transport returns values; one that raises must not end the lane
             _log.exception("%s: the transport raised instead of returning a value", self.partition.name)
             return InDoubt(None, error)

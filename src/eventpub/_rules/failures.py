@@ -81,8 +81,8 @@ class Ending:
             partition=self._partition,
             history=self._history,
             elapsed=self._now - entry.started,
-            kafka_code=code.number if code else last and last.kafka_code,
-            kafka_error=code.name if code else last and last.kafka_error,
+            kafka_code=code.number if code else last.kafka_code if last else None,
+            kafka_error=code.name if code else last.kafka_error if last else None,
             reason=reason,
             record=entry.event,
         )

@@ -112,7 +112,7 @@ class Partition:
     def append(self, entry: Entry) -> None:
         """Queue *entry* behind all others. On an idle partition its linger begins."""
         if self.batch is None and not self.pieces and self.queue.first() is None:
-            self._linger_until = entry.started + entry.profile.linger  # type: ignore[operator]  # seconds
+            self._linger_until = entry.started + entry.profile.linger
             self.queued_bytes = 0
         entry.partition = self
         self.queue.append(entry)
@@ -170,7 +170,7 @@ class Partition:
 
     def attempt_deadline(self, batch: Batch, now: float) -> float:
         """Return when the attempt that starts now must have ended."""
-        return min(now + batch.profile.request_timeout, batch.life)  # type: ignore[operator]  # seconds
+        return min(now + batch.profile.request_timeout, batch.life)
 
     def _cut(self, profile: DeliveryProfile, now: float) -> Batch | None:
         """Take consecutive records of *profile*, up to its batch size or what the topic takes."""
@@ -239,7 +239,9 @@ class Partition:
         self.sequence.advance(batch.stamp, len(batch.entries))
         self.batch = None
         if not batch.acked and isinstance(result, Acked):
-            self._round_trip = (3 * self._round_trip + now - batch.sent_at) / 4 if self._round_trip else now - batch.sent_at
+            self._round_trip = (
+                (3 * self._round_trip + now - batch.sent_at) / 4 if self._round_trip else now - batch.sent_at
+            )
             self._settle_acked(batch, result, now)
         self._listener.on_batch_ended(batch.entries)
 
@@ -296,9 +298,7 @@ class Partition:
         if batch.frozen and not (batch.profile.idempotence or batch.profile.allow_duplicates):
             self._give_up(batch, "no_retry", now)
             return
-        tried = retry.Tried(
-            len(batch.history), batch.history[0].started, batch.waited, self._would_be(batch, now)
-        )
+        tried = retry.Tried(len(batch.history), batch.history[0].started, batch.waited, self._would_be(batch, now))
         pause = retry.pause(batch.profile.retry, tried, now)
         if pause is None:
             self._give_up(batch, "attempts", now)
@@ -390,7 +390,9 @@ class Partition:
         self._end(batch, [ending.gave_up(entry, reason) for entry in batch.entries])
 
     def _end(self, batch: Batch, outcomes: list[PublishError]) -> None:
-        held = [(entry, outcome) for entry, outcome in zip(batch.entries, outcomes, strict=True) if entry.batch is batch]
+        held = [
+            (entry, outcome) for entry, outcome in zip(batch.entries, outcomes, strict=True) if entry.batch is batch
+        ]
         for entry, outcome in held:
             # Whoever was told "possibly persisted" at the end of his budget learns nothing
             # new from hearing it again; that it was not, is news.

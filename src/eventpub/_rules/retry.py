@@ -43,7 +43,7 @@ def pause(policy: RetryPolicy, tried: Tried, now: float) -> float | None:
         if policy.stop is not None and policy.stop(state):
             return None
         return max(0.0, float((policy.wait or _DEFAULT_WAIT)(state)))
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever a user's predicate raises
         _log.exception("the retry policy raised; no further attempt is made")
         return None
 

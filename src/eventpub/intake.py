@@ -1,0 +1,104 @@
+"""Checks, encodes and dresses an event: everything that may go wrong before it takes its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, TypedDict, Unpack
+
+from anyio import current_effective_deadline
+
+from eventpub._rules.entry import Entry
+from eventpub.budget import ENCLOSING_DEADLINE
+from eventpub.cloudevents import Encoder
+from eventpub.event import Event
+from eventpub.exceptions import UnavailableError, UsageError
+from eventpub.profile import DeliveryProfile, Seconds, as_seconds
+from eventpub.profiles import Profiles
+from eventpub.record import Record
+
+_BEFORE_CANCELLATION = 0.1  # seconds: the outcome should arrive before the scope cancels its caller
+
+
+class CommonOptions(TypedDict, total=False):
+    """What may be said at a publish of one event or of many.
+
+    Attributes:
+        topic: instead of the one the event class names.
+        headers: more record headers, (name, bytes) in order.
+        profile: instead of the one the event class names: a profile, or its name.
+        timeout: the longest the whole delivery may take.
+    """
+
+    topic: str | None
+    headers: Iterable[tuple[str, bytes | None]]
+    profile: DeliveryProfile | str | None
+    timeout: Seconds | None
+
+
+class PublishOptions(CommonOptions, total=False):
+    """What may be said at the publish of one event, instead of what its class says.
+
+    Attributes:
+        key: what the partition is chosen by; ``None`` for no key.
+        partition: instead of the partitioner's choice.
+        timestamp: of the record: milliseconds, or an aware ``datetime``; default: now.
+    """
+
+    key: Any
+    partition: int | None
+    timestamp: int | datetime | None
+
+
+class Intake:
+    """Makes entries out of events, with one publisher's encoder and profiles."""
+
+    def __init__(self, encoder: Encoder, profiles: Profiles) -> None:
+        self._encoder = encoder
+        self._profiles = profiles
+
+    def entry(self, event: Event | Record, now: float, *, scoped: bool, **options: Unpack[PublishOptions]) -> Entry:
+        """Return *event* as an entry that starts *now*; *scoped*: within the enclosing cancel scope too.
+
+        Raises:
+            UsageError: neither an `Event` nor a `Record`, or an option of the wrong type.
+            ConfigurationError: an option with a wrong value.
+            SerializationError: the event has no form on the wire.
+            UnavailableError: the budget around the call is spent already.
+        """
+        said, timeout = options.pop("profile", None), options.pop("timeout", None)
+        if isinstance(event, Event):
+            record = self._encoder.encode(event, **options)  # type: ignore[misc]  # the two are gone
+            event_id: str | None = event.envelope.id
+            profile = self._profiles.of(type(event)) if said is None else self._profiles.named(said)
+        else:
+            check_kind(event)
+            record = self._encoder.complete(event, **options)  # type: ignore[misc]  # the two are gone
+            event_id = record.event_id
+            profile = self._profiles.default if said is None else self._profiles.named(said)
+        deadline = _deadline(now, profile, timeout, scoped=scoped)
+        if deadline <= now:
+            text = f"{record.topic}: the budget around this publish was already spent; nothing was sent"
+            raise UnavailableError(text, event_id=event_id, topic=record.topic, reason="budget", record=event)
+        return Entry(event, event_id, record, profile, now, deadline)
+
+
+def check_kind(event: object) -> None:
+    """Refuse what cannot be published.
+
+    Raises:
+        UsageError: neither an `Event` nor a `Record`.
+    """
+    if not isinstance(event, (Event, Record)):
+        raise UsageError(f"event: expected an Event or a Record, got {type(event).__name__}")
+
+
+def _deadline(now: float, profile: DeliveryProfile, timeout: Seconds | None, *, scoped: bool) -> float:
+    """Return the end of the smallest budget around (rule 4)."""
+    deadline = now + profile.delivery_timeout
+    if timeout is not None:
+        deadline = min(deadline, now + as_seconds("timeout", timeout))
+    enclosing = ENCLOSING_DEADLINE.get()
+    if enclosing is not None:
+        deadline = min(deadline, enclosing)
+    return min(deadline, current_effective_deadline() - _BEFORE_CANCELLATION) if scoped else deadline
