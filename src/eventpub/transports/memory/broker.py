@@ -28,7 +28,7 @@ UNKNOWN_SERVER_ERROR = -1
 CLUSTER_AUTHORIZATION_FAILED = 31
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class MemoryBroker(Cluster):
     """A Kafka cluster in this process, for tests.
 

@@ -35,7 +35,7 @@ def wall_clock() -> int:
     return time.time_ns() // 1_000_000  # noqa: TID251 - a broker judges timestamps by its own clock
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Cluster:
     """Topics spread over brokers, one event loop at a time, shared by any number of clients.
 
@@ -70,6 +70,10 @@ class Cluster:
         names = [f"memory:{number}" for number in range(1, self.brokers + 1)]
         self._nodes = {name: Node(name, self._carry, self._serve, self.injected) for name in names}
         self._purgatory = Purgatory(self._reply)
+
+    def __repr__(self) -> str:
+        up = sum(node.answers for node in self._nodes.values())
+        return f"<{type(self).__name__} {up} of {self.brokers} brokers answer, topics: {len(self._topics)}>"
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ BETWEEN_ANSWERS = 0.25
 KNOWN_BEFORE = 30.0
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class MemoryTransport:
     """One client of *broker*: it may be opened once, on one loop.
 
@@ -51,6 +51,10 @@ class MemoryTransport:
     _counts: dict[str, int] = field(default_factory=dict, init=False)
     _connections: dict[tuple[str, Acks], Connection] = field(default_factory=dict, init=False)
     _changed: Gate = field(default_factory=Gate, init=False)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "new" if self._loop is None else "open"
+        return f"<MemoryTransport {state} on {self.broker!r}>"
 
     async def start(self, listener: TransportListener, /) -> None:
         """Attach to the broker; nothing is asked of it yet."""
@@ -125,14 +129,15 @@ class MemoryTransport:
         self, partition: TopicPartition, batch: WireBatch, acks: Acks, deadline: float, /
     ) -> AttemptResult:
         """Send *batch* once and return what came of it by *deadline*."""
-        if self._closed or self._loop is None:
-            return NotSent(None, ConnectionAbortedError("the transport is not open"))
+        now = self._now()
+        if self._closed:
+            return NotSent(None, ConnectionAbortedError("the transport was closed"))
         connection = self._connection(partition, acks)
         if connection is None:
             return NotSent(None, ConnectionError(f"{partition} has no leader"))
         if self.broker.fails_to_write(partition):
             return NotSent(connection.node.name, ConnectionError("nothing could be written"))
-        if self._loop.time() >= deadline:
+        if now >= deadline:
             return NotSent(connection.node.name, TimeoutError("the deadline had passed before"))
         return await connection.produce(partition, batch, deadline)
 
