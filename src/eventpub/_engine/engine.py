@@ -61,6 +61,7 @@ class Engine:
         self._abandoned: OrderedDict[WireBatch, Batch] = OrderedDict()
         self._outcomes = dict.fromkeys(PersistenceStatus, 0)
         self._withdrawn = self._late_outcomes = self._attempts = self._failed_attempts = 0
+        self.hastened = float("-inf")
 
     # --- taking in -----------------------------------------------------------------
 
@@ -258,7 +259,7 @@ class Engine:
     async def flush(self, timeout: float) -> DrainReport:
         """Wait until every event that is open now has ended, or *timeout* seconds."""
         with self._watched() as drain:
-            self._stop_lingering()
+            self._stop_lingering(self.loop.time())
             await drain.wait(self.loop.time() + timeout)
             now = self.loop.time()
             return drain.report(self._status(entry, now) for entry in drain.pending)
@@ -268,7 +269,7 @@ class Engine:
         with self._watched() as drain:
             hurry.add_done_callback(lambda _: drain.stop_waiting())
             self._end_waiters()
-            self._stop_lingering()
+            self._stop_lingering(float("inf"))
             await drain.wait(self.loop.time() + timeout)
             drain.closing = True
             # The transport first: it knows which requests were written, and says so to the lanes.
@@ -294,7 +295,10 @@ class Engine:
         for entry in self._admission.waiters.drain():
             self.on_outcome(entry, Ending(entry.record.topic, None, (), now).unavailable(entry, "closing"))
 
-    def _stop_lingering(self) -> None:
+    def _stop_lingering(self, until: float) -> None:
+        # What waits for room or for its topic's partition count is in no lane yet, and
+        # would begin to linger when it gets there, after a flush or a close has begun.
+        self.hastened = until
         for lane in self._lanes():
             lane.partition.stop_lingering()
             lane.wake()

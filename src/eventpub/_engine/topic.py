@@ -32,6 +32,8 @@ class TopicContext(Protocol):
     def partitioner(self) -> Partitioner: ...
     @property
     def listener(self) -> PartitionListener: ...
+    @property
+    def hastened(self) -> float: ...
 
 
 class Topic:
@@ -85,6 +87,8 @@ class Topic:
         else:
             lane = self._sticky_lane()
         lane.partition.append(entry)
+        if entry.started <= self._context.hastened:  # published before a flush or a close
+            lane.partition.stop_lingering()
         lane.wake()
 
     def lane(self, number: int) -> Lane:
