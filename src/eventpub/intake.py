@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict
 
 from anyio import current_effective_deadline
 
@@ -57,8 +57,10 @@ class Intake:
         self._encoder = encoder
         self._profiles = profiles
 
-    def entry(self, event: Event | Record, now: float, *, scoped: bool, **options: Unpack[PublishOptions]) -> Entry:
+    def entry(self, event: Event | Record, options: PublishOptions, now: float, *, scoped: bool) -> Entry:
         """Return *event* as an entry that starts *now*; *scoped*: within the enclosing cancel scope too.
+
+        Takes what it needs out of *options*.
 
         Raises:
             UsageError: neither an `Event` nor a `Record`, or an option of the wrong type.
@@ -66,7 +68,8 @@ class Intake:
             SerializationError: the event has no form on the wire.
             UnavailableError: the budget around the call is spent already.
         """
-        said, timeout = options.pop("profile", None), options.pop("timeout", None)
+        said = options.pop("profile", None) if options else None
+        timeout = options.pop("timeout", None) if options else None
         if isinstance(event, Event):
             record = self._encoder.encode(event, **options)  # type: ignore[misc]  # the two are gone
             event_id: str | None = event.envelope.id

@@ -218,13 +218,14 @@ class Publisher:
             UsageError: a wrong kind of object, or a publisher that is not open on this loop.
         """
         engine = self._open_engine(event)
-        entry = self._intake.entry(event, engine.loop.time(), scoped=True, **options)
+        entry = self._intake.entry(event, options, engine.loop.time(), scoped=True)
         future: asyncio.Future[Delivery | PublishError] = engine.loop.create_future()
         entry.waiter = future.set_result
         engine.accept(entry)
         try:
             outcome = await future
         except asyncio.CancelledError:
+            entry.waiter = None
             engine.withdraw(entry)
             raise
         if isinstance(outcome, PublishError):
@@ -240,7 +241,7 @@ class Publisher:
             UsageError: a wrong kind of object, or a publisher that is not open on this loop.
         """
         engine = self._open_engine(event)
-        entry = self._intake.entry(event, engine.loop.time(), scoped=False, **options)
+        entry = self._intake.entry(event, options, engine.loop.time(), scoped=False)
         engine.accept_nowait(entry)
         return PendingDelivery(entry, engine)
 
@@ -266,7 +267,7 @@ class Publisher:
         try:
             for number, event in enumerate(events, 1):
                 try:
-                    group.accept(self._intake.entry(event, engine.loop.time(), scoped=True, **options))
+                    group.accept(self._intake.entry(event, {**options}, engine.loop.time(), scoped=True))
                 except PublishError as error:
                     group.refuse(error)
                 if number % _ENCODED_AT_ONCE == 0:

@@ -59,7 +59,7 @@ class Engine:
         self._topics: dict[str, Topic] = {}
         self._drains: list[Drain] = []
         self._abandoned: OrderedDict[WireBatch, Batch] = OrderedDict()
-        self._outcomes = dict.fromkeys(PersistenceStatus, 0)
+        self._persisted = self._not_persisted = self._possibly_persisted = 0
         self._withdrawn = self._late_outcomes = self._attempts = self._failed_attempts = 0
         self.hastened = float("-inf")
 
@@ -115,7 +115,7 @@ class Engine:
 
     def _tell(self, entry: Entry, outcome: Delivery | PublishError) -> None:
         entry.outcome = outcome
-        self._outcomes[outcome.status] += 1
+        self._count(outcome.status)
         self._forget(entry)
         waiter, entry.waiter = entry.waiter, None
         try:
@@ -127,6 +127,15 @@ class Engine:
             _log.warning("nobody awaits this outcome: %s", outcome, extra={"event_id": entry.event_id})
         if self._hooks.on_outcome:
             call(self._hooks.on_outcome, OutcomeDetails(entry.event_id, entry.record.topic, outcome))
+
+    def _count(self, status: PersistenceStatus) -> None:
+        # Not a dict by status: an enum's hash costs more than all of this.
+        if status is PersistenceStatus.PERSISTED:
+            self._persisted += 1
+        elif status is PersistenceStatus.NOT_PERSISTED:
+            self._not_persisted += 1
+        else:
+            self._possibly_persisted += 1
 
     def _forget(self, entry: Entry) -> None:
         """Stop counting *entry*, unless a batch still holds its room."""
@@ -227,7 +236,6 @@ class Engine:
     def withdraw(self, entry: Entry) -> bool:
         """Take *entry* back, if no attempt to write it can have begun (rule 10)."""
         if entry.ended or (entry.partition is not None and entry.partition.holds(entry)):
-            entry.waiter = None
             return False
         self._end_early(entry)
         self._withdrawn += 1
@@ -325,9 +333,9 @@ class Engine:
             unconfirmed=self._admission.records,
             unconfirmed_bytes=self._admission.bytes,
             waiting_for_room=len(self._admission.waiters),
-            persisted=self._outcomes[PersistenceStatus.PERSISTED],
-            not_persisted=self._outcomes[PersistenceStatus.NOT_PERSISTED],
-            possibly_persisted=self._outcomes[PersistenceStatus.POSSIBLY_PERSISTED],
+            persisted=self._persisted,
+            not_persisted=self._not_persisted,
+            possibly_persisted=self._possibly_persisted,
             withdrawn=self._withdrawn,
             late_outcomes=self._late_outcomes,
             attempts=self._attempts,

@@ -68,7 +68,7 @@ class Topic:
 
     def put(self, entry: Entry) -> None:
         """Queue *entry* behind every earlier one of its partition."""
-        if self._count and not self._queue:
+        if self._count and (self._resolver is None or not self._queue):  # nobody is queued here before it
             self._route(entry)
         else:
             self._queue.append(entry)

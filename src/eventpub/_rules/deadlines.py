@@ -29,18 +29,18 @@ class Deadlines:
         """Watch *entry*; return whether it opened a bucket (the timer may have to be set anew)."""
         number = int(entry.deadline / BUCKET) + 1
         bucket = self._buckets.get(number)
-        if bucket is not None:
-            bucket.add(entry)
-            return False
-        self._buckets[number] = {entry}
-        heapq.heappush(self._order, number)
-        return True
+        is_new = bucket is None
+        if bucket is None:
+            bucket = self._buckets[number] = set()
+            heapq.heappush(self._order, number)
+        bucket.add(entry)
+        entry.bucket = bucket
+        return is_new
 
-    def discard(self, entry: Entry) -> None:
+    @staticmethod
+    def discard(entry: Entry) -> None:
         """Stop watching *entry*, which has ended."""
-        bucket = self._buckets.get(int(entry.deadline / BUCKET) + 1)
-        if bucket is not None:
-            bucket.discard(entry)
+        entry.bucket.discard(entry)
 
     def next_due(self) -> float | None:
         """Return when the earliest bucket that holds an entry ends."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 RECORD_OVERHEAD = 21  # lengths, attributes and deltas of one record, magic 2, at their longest in practice
 HEADER_OVERHEAD = 4  # the lengths of a header's name and value, likewise
 
+_NO_BUCKET: set[Entry] = set()  # of entries that nobody watches
+
 
 class Entry:
     """What the rules know of one event. Plain mutable state, because one is made per event.
@@ -25,6 +27,7 @@ class Entry:
         record: its bytes.
         size: what it counts for in buffers and batches, in bytes.
         deadline: when its budget ends, in seconds of the loop's clock.
+        bucket: those whose budgets end about then.
         queue: the queue it waits in, or waited in last.
         partition: the partition it was routed to, once that is known.
         batch: the batch that holds its room in the buffer, once it was cut into one.
@@ -36,6 +39,7 @@ class Entry:
 
     __slots__ = (
         "batch",
+        "bucket",
         "deadline",
         "ended",
         "event",
@@ -67,6 +71,7 @@ class Entry:
         self.profile = profile
         self.started = started
         self.deadline = deadline
+        self.bucket: set[Entry] = _NO_BUCKET
         self.queue: EntryQueue | None = None
         self.partition: Partition | None = None
         self.batch: Batch | None = None
