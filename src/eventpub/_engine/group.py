@@ -48,4 +48,5 @@ class Group:
         """Take back what was not written; the rest goes on."""
         for member in self._members:
             if not isinstance(member, PublishError):
+                member.waiter = None
                 self._engine.withdraw(member)
