@@ -140,7 +140,9 @@ class Engine:
     def _forget(self, entry: Entry) -> None:
         """Stop counting *entry*, unless a batch still holds its room."""
         self._deadlines.discard(entry)
-        if entry.has_room and entry.batch is None:
+        if not entry.has_room:
+            self._admit()  # it may have been the one too large for the room there is
+        elif entry.batch is None:
             entry.has_room = False
             self._give_back(1, entry.size)
         for drain in self._drains:
@@ -157,9 +159,11 @@ class Engine:
     def _give_back(self, records: int, size: int) -> None:
         # In the same step the first waiters take the room and their places in the
         # topics' queues: a publish that comes later cannot get in between (rule 7).
-        admission = self._admission
-        admission.give_back(records, size)
-        while (entry := admission.next_waiter()) is not None:
+        self._admission.give_back(records, size)
+        self._admit()
+
+    def _admit(self) -> None:
+        while (entry := self._admission.next_waiter()) is not None:
             self._put(entry)
 
     def on_attempt(self, partition: TopicPartition, batch: Batch, attempt: Attempt) -> None:
@@ -221,7 +225,8 @@ class Engine:
         now = self.loop.time()
         # Timers may fire within the clock's resolution before their time.
         for entry in self._deadlines.due(now + 0.001, _EXPIRED_AT_ONCE):
-            self._expire(entry, now)
+            if not entry.ended:  # else a hook that was told of another one withdrew it
+                self._expire(entry, now)
         self._set_timer()
 
     def _expire(self, entry: Entry, now: float) -> None:
@@ -300,7 +305,7 @@ class Engine:
 
     def _end_waiters(self) -> None:
         now = self.loop.time()
-        for entry in self._admission.waiters.drain():
+        for entry in list(self._admission.waiters.drain()):  # all out, before one's end could let another in
             self.on_outcome(entry, Ending(entry.record.topic, None, (), now).unavailable(entry, "closing"))
 
     def _stop_lingering(self, until: float) -> None:
