@@ -84,6 +84,7 @@ class KafkaConfig:
     connect_timeout: float | timedelta = 10.0
     metadata_timeout: float | timedelta = 5.0
     addresses: tuple[Address, ...] = field(init=False, repr=False)
+    _stayed_behind: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
 
     @classmethod
     def from_url(cls, url: str, **settings: Any) -> KafkaConfig:
@@ -111,8 +112,9 @@ class KafkaConfig:
             raise ConfigurationError(findings)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        names = [f.name for f in fields(self) if f.name not in _SECRETS]
-        return _restore, ({name: getattr(self, name) for name in names},)
+        shown = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _SECRETS}
+        stay_behind = tuple(name for name in _SECRETS if getattr(self, name) is not None)
+        return _restore, ({**shown, "_stayed_behind": (*self._stayed_behind, *stay_behind)},)
 
     def __copy__(self) -> KafkaConfig:
         return self
@@ -157,13 +159,9 @@ class KafkaConfig:
         return context
 
     def _refuse_lost_secrets(self) -> None:
-        findings = [
-            Finding(setting, reason, "build the config in the process that uses it")
-            for broken, setting, reason, _ in self._missing_credentials()
-            if broken
-        ]
-        if findings:
-            raise ConfigurationError(findings)
+        if self._stayed_behind:
+            reason, fix = "does not travel in a pickle", "build the config in the process that uses it"
+            raise ConfigurationError(Finding(name, reason, fix) for name in self._stayed_behind)
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -176,15 +174,13 @@ class KafkaConfig:
         servers = self.bootstrap_servers
         names = servers.split(",") if isinstance(servers, str) else servers
         if isinstance(names, bytes) or not isinstance(names, Iterable):
-            return [
-                _finding("bootstrap_servers", f"got {type(names).__name__}", 'give "host:port,host:port" or a list')
-            ]
+            return [Finding("bootstrap_servers", f"got {type(names).__name__}", 'give "host:port,host:port" or a list')]
         found = [_address(name) for name in names]
         addresses = tuple(dict.fromkeys(a for a in found if isinstance(a, Address)))
         self._set("addresses", addresses)
         self._set("bootstrap_servers", ",".join(map(str, addresses)))
         if not found:
-            return [_finding("bootstrap_servers", "is empty", 'give at least one server, "host:9092"')]
+            return [Finding("bootstrap_servers", "is empty", 'give at least one server, "host:9092"')]
         return [finding for finding in found if isinstance(finding, Finding)]
 
     def _adopt_values(self) -> Iterator[Finding]:
@@ -198,7 +194,7 @@ class KafkaConfig:
 
     def _contradictions(self) -> Iterator[Finding]:
         for checks in (self._wrong_values(), self._misplaced(), self._missing_credentials()):
-            yield from (_finding(*finding) for broken, *finding in checks if broken)
+            yield from (Finding(*finding) for broken, *finding in checks if broken)
 
     def _wrong_values(self) -> _Checks:
         yield (
@@ -302,7 +298,7 @@ class KafkaConfig:
         return self.sasl_mechanism in {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}
 
     def _weaknesses(self) -> list[Finding]:
-        return [_finding(*finding) for broken, *finding in self._weak_spots() if broken]
+        return [Finding(*finding) for broken, *finding in self._weak_spots() if broken]
 
     def _weak_spots(self) -> _Checks:
         yield (
@@ -328,7 +324,7 @@ class KafkaConfig:
 
 
 def _restore(values: dict[str, Any]) -> KafkaConfig:
-    """Unpickle: without checks, because the secrets stayed behind; `open_tls` asks for them."""
+    """Unpickle: without checks, because secrets may have stayed behind; `open_tls` says so."""
     config = object.__new__(KafkaConfig)
     for name in (*values, *_SECRETS):
         object.__setattr__(config, name, values.get(name))
@@ -362,23 +358,25 @@ def _address(server: object) -> Address | Finding:
     if isinstance(server, Address):
         return server
     if not isinstance(server, str):
-        return _finding("bootstrap_servers", f"holds {type(server).__name__}", 'give "host:port" as str')
+        return Finding("bootstrap_servers", f"holds {type(server).__name__}", 'give "host:port" as str')
     if "@" in server:
         return _CREDENTIALS
     if "://" in server:
-        return _finding("bootstrap_servers", "holds a URL", "give host:port; KafkaConfig.from_url takes URLs")
+        return Finding("bootstrap_servers", "holds a URL", "give host:port; KafkaConfig.from_url takes URLs")
     host, port = _split_server(server.strip())
     if not _is_host(host) or not (port.isdecimal() and 0 < int(port) <= _LAST_PORT):
-        return _finding("bootstrap_servers", f"{server.strip()[:60]!r} is no host:port", 'give "host:9092"')
+        return Finding("bootstrap_servers", f"{server.strip()[:60]!r} is no host:port", 'give "host:9092"')
     return Address(host, int(port))
 
 
 def _split_server(server: str) -> tuple[str, str]:
+    """Return host and port as they stand there; an empty host is refused by the caller."""
     if _is_ipv6(server):
         return server, str(DEFAULT_PORT)
     if server.startswith("["):
         host, _, rest = server[1:].partition("]")
-        return (host if _is_ipv6(host) else ""), (rest[1:] if rest.startswith(":") else rest or str(DEFAULT_PORT))
+        known = _is_ipv6(host) and server.count("]") == 1 and rest[:1] in {"", ":"}
+        return (host if known else ""), (rest[1:] if rest else str(DEFAULT_PORT))
     host, colon, port = server.partition(":")
     return host, port if colon else str(DEFAULT_PORT)
 
@@ -393,10 +391,6 @@ def _is_ipv6(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _finding(setting: str, reason: str, fix: str) -> Finding:
-    return Finding(setting, reason, fix)
 
 
 _CREDENTIALS = Finding(
