@@ -22,6 +22,7 @@ from eventpub.transports.kafka.topics import DENIALS_APART, DENIALS_BELIEVED, UN
 from eventpub.transports.kafka.wire import ClusterMetadata
 
 MAX_AGE = 300.0
+_TICK = 0.001
 REFRESHES_PER_SECOND = 10
 BROKER_NOT_AVAILABLE = 8
 # A little more than the least distance that counts, so that each answer does.
@@ -143,7 +144,7 @@ class Metadata:
     async def _until_due(self) -> None:
         while (left := max(self._due, self._allowed_at()) - self._loop.time()) > 0:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left):
+                async with asyncio.timeout(max(left, _TICK)):
                     await first_ring(self._nudge)
         self._begun.append(self._loop.time())
 

@@ -496,7 +496,7 @@ def _unreachable(broker: str, error: Exception, limit: float) -> ConnectionFault
         case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
             fault = UnreachableError(f"{broker} ended the connection during the TLS handshake")
         case ssl.SSLError():
-            fault = AccessRefusedError(f"{broker}: TLS failed: {error.reason or error}")
+            fault = AccessRefusedError(f"{broker}: TLS failed: {error}")
         # A wrong server signature (SCRAM) is a ValueError of aiokafka's.
         case error if isinstance(error, (*_SASL_REFUSALS, ValueError, AssertionError)):
             fault = AccessRefusedError(f"{broker} refused the authentication: {error}")
