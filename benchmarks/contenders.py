@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import uuid_utils
 from aiokafka import AIOKafkaProducer
@@ -30,15 +30,6 @@ class TaskCreated(Event, type="task.created", key="task_id"):
 def new_event() -> TaskCreated:
     """Return an event of about 1 kB under a key of its own."""
     return TaskCreated(task_id=str(uuid_utils.uuid4()), title=FILLER, done=False, estimate=3)
-
-
-Publish = "Callable[[], Awaitable[object]]"
-
-
-class Contender(Protocol):
-    """Opens a client and yields a function that constructs one event and returns when it is acknowledged."""
-
-    def __call__(self, bootstrap_servers: str, topic: str, /) -> AsyncIterator[Callable[[], Awaitable[object]]]: ...
 
 
 @asynccontextmanager

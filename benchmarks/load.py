@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -55,7 +55,7 @@ class Slices:
         self.longest = 0.0
         self.what = ""
 
-    def __enter__(self) -> Slices:
+    def __enter__(self) -> Self:
         self._run = asyncio.Handle._run  # noqa: SLF001 - there is no public place to time one callback
         run, clock = self._run, time.perf_counter
 

@@ -102,11 +102,11 @@ async def measure(bootstrap: str, rounds: int, seconds: float) -> list[str]:
     """Run everything and return it as lines of Markdown."""
     lines = [*table(await compare(bootstrap, rounds, seconds))]
     delivered, took, slices = await all_at_once(bootstrap)
+    longest = slices.longest * 1e3
     bytes_each = await memory_of_unconfirmed()
     lines += [
         "",
-        f"- {AT_ONCE:,} publishes at once: {delivered:,} delivered in {took:.2f} s,"
-        f" longest slice of the event loop {slices.longest * 1e3:.1f} ms.",
+        f"- {AT_ONCE:,} publishes at once: {delivered:,} delivered in {took:.2f} s, longest slice {longest:.1f} ms.",
         f"- An unconfirmed event costs {bytes_each:,.0f} bytes over its payload, its task included.",
         f"- CPython {platform.python_version()}, medians of {rounds} alternating rounds of {seconds:g} s.",
     ]

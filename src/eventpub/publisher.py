@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import warnings
-from typing import TYPE_CHECKING, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Literal, Self, Unpack, cast
 
 from eventpub._engine.drain import DrainReport
 from eventpub._engine.engine import Engine
@@ -263,11 +263,11 @@ class Publisher:
         for event in events:
             check_kind(event)
         engine = self._open_engine(*events[:1])
-        group = Group(engine)
+        group, said = Group(engine), cast("PublishOptions", options)
         try:
             for number, event in enumerate(events, 1):
                 try:
-                    group.accept(self._intake.entry(event, {**options}, engine.loop.time(), scoped=True))
+                    group.accept(self._intake.entry(event, said.copy(), engine.loop.time(), scoped=True))
                 except PublishError as error:
                     group.refuse(error)
                 if number % _ENCODED_AT_ONCE == 0:
