@@ -66,7 +66,7 @@ class Slices:
             if took > self.longest:
                 self.longest, self.what = took, repr(handle)[:160]
 
-        asyncio.Handle._run = timed  # type: ignore[method-assign]  # noqa: SLF001 - put back below
+        asyncio.Handle._run = timed  # type: ignore[method-assign,assignment]  # noqa: SLF001 - put back below
         return self
 
     def __exit__(self, *_: object) -> None:

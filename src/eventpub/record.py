@@ -78,7 +78,8 @@ class Record(_Fields):
     def size(self) -> int:
         """Bytes of key, value and headers."""
         try:
-            headers = sum(map(len, chain.from_iterable(self.headers)))  # 0.5 µs for six; 1.3 by a loop
+            # 0.5 µs for six; 1.3 by a loop
+            headers = sum(map(len, chain.from_iterable(self.headers)))  # type: ignore[arg-type]  # None raises
         except TypeError:  # a value of None
             headers = sum(len(name) + len(value or b"") for name, value in self.headers)
         return len(self.key or b"") + len(self.value or b"") + headers
