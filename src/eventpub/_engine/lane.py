@@ -61,7 +61,7 @@ class Lane:
                 if isinstance(step, Wait):
                     await self._sleep(step.until)
                 elif await self._could_write(step.profile):
-                    await self._send()
+                    await self._send(step.profile)
         finally:
             # After `relax` a newer task may be running already.
             if self._task is asyncio.current_task():
@@ -82,18 +82,18 @@ class Lane:
         if profile.idempotence and partition.sequence.needs_id:
             producer = await self._transport.producer_id(stale=partition.sequence.exhausted)
             if not isinstance(producer, ProducerId):
-                partition.refuse(producer, self._loop.time())
+                partition.refuse(producer, profile, self._loop.time())
                 return False
             partition.sequence.adopt(producer)
         # Last, so that nothing is awaited between this and the write.
         refusal = await self._transport.ready(partition.name, profile.acks)
         if refusal is not None:
-            partition.refuse(refusal, self._loop.time())
+            partition.refuse(refusal, profile, self._loop.time())
         return refusal is None
 
-    async def _send(self) -> None:
+    async def _send(self, profile: DeliveryProfile) -> None:
         partition, now = self.partition, self._loop.time()
-        batch = partition.take(now)
+        batch = partition.take(profile, now)
         if batch is None or not self._encode(batch, now):
             return
         self._producing = True

@@ -27,10 +27,24 @@ class Batch:
         wire: the encoded bytes of the last cut, ``None`` before the first.
         in_flight: whether an attempt is unanswered.
         acked: whether an answer that came late has settled it while a resend is in flight.
+        narrowings: how many attempts only served to find a guilty record; the retry policy does not count them.
+        resume_at: when its back-off ends.
         waited: seconds spent backing off between attempts.
     """
 
-    __slots__ = ("acked", "entries", "history", "in_flight", "profile", "sent_at", "stamp", "waited", "wire")
+    __slots__ = (
+        "acked",
+        "entries",
+        "history",
+        "in_flight",
+        "narrowings",
+        "profile",
+        "resume_at",
+        "sent_at",
+        "stamp",
+        "waited",
+        "wire",
+    )
 
     def __init__(
         self,
@@ -47,6 +61,8 @@ class Batch:
         self.wire: WireBatch | None = None
         self.in_flight = False
         self.acked = False
+        self.narrowings = 0
+        self.resume_at = 0.0
         self.sent_at = 0.0
         for entry in entries:
             entry.batch = self
@@ -79,7 +95,9 @@ class Batch:
 
     def cut_anew(self, entries: list[Entry]) -> Batch:
         """Return a batch of some of its records that inherits the history. Only while clean."""
-        return Batch(entries, self.profile, self.history, self.waited)
+        batch = Batch(entries, self.profile, self.history, self.waited)
+        batch.narrowings = self.narrowings
+        return batch
 
     def halves(self) -> tuple[Batch, Batch]:
         """Return two batches of its records, in order."""

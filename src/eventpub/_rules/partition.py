@@ -80,7 +80,6 @@ class Partition:
         "_limit",
         "_linger_until",
         "_listener",
-        "_resume_at",
         "_round_trip",
         "batch",
         "cuts",
@@ -104,7 +103,6 @@ class Partition:
         self._listener = listener
         self._limit = limit
         self._linger_until = 0.0
-        self._resume_at = 0.0
         self._round_trip = 0.0
 
     # --- what comes in -------------------------------------------------------------
@@ -113,7 +111,6 @@ class Partition:
         """Queue *entry* behind all others. On an idle partition its linger begins."""
         if self.batch is None and not self.pieces and self.queue.first() is None:
             self._linger_until = entry.started + entry.profile.linger
-            self.queued_bytes = 0
         entry.partition = self
         self.queue.append(entry)
         self.queued_bytes += entry.size
@@ -129,7 +126,7 @@ class Partition:
         """Return the next step, or ``None`` when the partition is idle."""
         head = self._head(now)
         if head is not None:
-            return Wait(self._resume_at) if now < self._resume_at else Send(head.profile)
+            return Wait(head.resume_at) if now < head.resume_at else Send(head.profile)
         first = self.queue.first()
         if first is None:
             return None
@@ -154,30 +151,46 @@ class Partition:
             self.pieces.popleft()
         return None
 
-    def take(self, now: float) -> Batch | None:
-        """Return the batch to send now, stamped, or ``None`` if `next` has changed its mind."""
-        if not isinstance(step := self.next(now), Send):
+    def take(self, profile: DeliveryProfile, now: float) -> Batch | None:
+        """Return the batch to send now, stamped, or ``None`` if `next` would not say ``Send(profile)`` any more."""
+        if not self._still(profile, now):
             return None
-        if self.batch is None:
-            batch = self.pieces.popleft() if self.pieces else self._cut(step.profile, now)
-            if batch is None:
+        if (batch := self.batch) is None:
+            # Giving up a frozen batch just now may have used up the last epoch.
+            if profile.idempotence and self.sequence.needs_id:
                 return None
-            batch.stamp = self.sequence.stamp if batch.profile.idempotence else UNSTAMPED
-            self.batch = batch
-        self.batch.in_flight = True
-        self.batch.sent_at = now
+            if (batch := self._pick(profile, now)) is None:
+                return None
+            batch.stamp = self.sequence.stamp if profile.idempotence else UNSTAMPED
+        batch.in_flight = True
+        batch.sent_at = now
+        return batch
+
+    def _still(self, profile: DeliveryProfile, now: float) -> bool:
+        # Records end while the lane waits until it could write. What comes next may then be
+        # of another profile: other acks, another connection, perhaps no producer id yet.
+        step = self.next(now)
+        return isinstance(step, Send) and (step.profile is profile or step.profile == profile)
+
+    def _pick(self, profile: DeliveryProfile, now: float) -> Batch | None:
+        """Make `batch` what goes next: the first piece, else a new cut."""
+        if self.pieces:
+            self.batch = self.pieces.popleft()
+        else:
+            self._cut(profile, now)
         return self.batch
 
     def attempt_deadline(self, batch: Batch, now: float) -> float:
         """Return when the attempt that starts now must have ended."""
         return min(now + batch.profile.request_timeout, batch.life)
 
-    def _cut(self, profile: DeliveryProfile, now: float) -> Batch | None:
+    def _cut(self, profile: DeliveryProfile, now: float) -> None:
         """Take consecutive records of *profile*, up to its batch size or what the topic takes."""
         queue, limit = self.queue, min(profile.batch_size, self._limit.bytes)
         scarce = MIN_ATTEMPT + 2 * self._round_trip
         size = BATCH_OVERHEAD
         entries: list[Entry] = []
+        spent: list[Entry] = []
         while (entry := queue.first()) is not None:
             if entry.profile is not profile and entry.profile != profile:
                 self.mixed_cuts += 1
@@ -187,12 +200,15 @@ class Partition:
             queue.popleft()
             self.queued_bytes -= entry.size
             if entry.deadline - now < scarce and self._spent(entry, now):
-                self._settle_clean(entry, (), now)
+                spent.append(entry)
                 continue
             size += entry.size
             entries.append(entry)
         self.cuts += 1
-        return Batch(entries, profile) if entries else None
+        if entries:
+            self.batch = Batch(entries, profile)
+        if spent:
+            self._give_up(Batch(spent, profile), "budget", now)
 
     def _least(self, entry: Entry) -> float:
         """Return how much time an attempt needs before it: what ends in the middle of one ends in doubt."""
@@ -203,15 +219,14 @@ class Partition:
 
     def _drop_spent(self, piece: Batch, now: float) -> None:
         """Cut a clean batch anew without the records that ended, or have no time for an attempt."""
-        keep = []
+        keep: list[Entry] = []
+        gone: list[Entry] = []
         for entry in piece.entries:
-            if not entry.ended and self._spent(entry, now):
-                self._settle_clean(entry, piece.history, now)
-            if not entry.ended:
-                keep.append(entry)
-        if len(keep) < len(piece.entries):
-            piece.wire = None
-        piece.entries = keep
+            (gone if entry.ended or self._spent(entry, now) else keep).append(entry)
+        if gone:
+            piece.wire, piece.entries = None, keep
+            ending = self._ending(piece.history, now)
+            self._end(piece, [(entry, ending.unavailable(entry, "budget")) for entry in gone])
 
     # --- what came of it -----------------------------------------------------------
 
@@ -227,6 +242,7 @@ class Partition:
         batch.history += (attempt,)
         self._listener.on_attempt(self.name, batch, attempt)
         if batch.acked or attempt.outcome is AttemptOutcome.ACKED:
+            self._measure(attempt)
             self._acked(batch, result, now)
         elif isinstance(result, Unacknowledged):
             self._handed_over(batch, now)
@@ -235,14 +251,15 @@ class Partition:
         else:
             self._retry_or_give_up(batch, now)
 
+    def _measure(self, attempt: Attempt) -> None:
+        took, known = attempt.duration, self._round_trip
+        self._round_trip = (3 * known + took) / 4 if known else took
+
     def _acked(self, batch: Batch, result: AttemptResult, now: float) -> None:
         self.sequence.advance(batch.stamp, len(batch.entries))
-        self.batch = None
         if not batch.acked and isinstance(result, Acked):
-            self._round_trip = (
-                (3 * self._round_trip + now - batch.sent_at) / 4 if self._round_trip else now - batch.sent_at
-            )
             self._settle_acked(batch, result, now)
+        self.batch = None  # only now: whoever is told may try to withdraw another record of it
         self._listener.on_batch_ended(batch.entries)
 
     def _settle_acked(self, batch: Batch, ack: Acked, now: float) -> None:
@@ -264,13 +281,13 @@ class Partition:
 
     def _handed_over(self, batch: Batch, now: float) -> None:
         """acks=0: nobody will answer; whether it was appended stays open, and is no error."""
-        self.batch = None
         topic, partition = self.name
         attempts, status = len(batch.history), PersistenceStatus.POSSIBLY_PERSISTED
         for entry in batch.entries:
             timestamp, elapsed = entry.record.timestamp or 0, now - entry.started
             delivery = Delivery(topic, partition, None, timestamp, entry.event_id, attempts, elapsed, status)
             self._listener.on_outcome(entry, delivery)
+        self.batch = None
         self._listener.on_batch_ended(batch.entries)
 
     def _rejected(self, batch: Batch, result: Rejected, now: float) -> None:
@@ -298,13 +315,14 @@ class Partition:
         if batch.frozen and not (batch.profile.idempotence or batch.profile.allow_duplicates):
             self._give_up(batch, "no_retry", now)
             return
-        tried = retry.Tried(len(batch.history), batch.history[0].started, batch.waited, self._would_be(batch, now))
+        attempts = len(batch.history) - batch.narrowings
+        tried = retry.Tried(attempts, batch.history[0].started, batch.waited, self._would_be(batch, now))
         pause = retry.pause(batch.profile.retry, tried, now)
         if pause is None:
             self._give_up(batch, "attempts", now)
             return
         batch.waited += pause
-        self._resume_at = now + pause
+        batch.resume_at = now + pause
         if not batch.frozen:
             self._put_back(batch)
 
@@ -316,12 +334,12 @@ class Partition:
 
     def _narrow(self, batch: Batch, action: Action, result: Rejected, now: float) -> None:
         """Find the guilty record. Uses up no attempt, waits for nothing, never refills."""
-        self._resume_at = now
+        batch.narrowings += 1
         if action is Action.BISECT:
             self._limit.refused(batch.size)
         if action is Action.RESEND_ONCE and not self._corrupt_twice(batch, result.code):
             self._put_back(batch)
-        elif action is Action.EXCLUDE and result.record_errors:
+        elif action is Action.EXCLUDE and any(0 <= i < len(batch.entries) for i, _ in result.record_errors):
             self._exclude(batch, result, now)
         elif len(batch.entries) > 1:
             self._put_back(*batch.halves())
@@ -336,14 +354,15 @@ class Partition:
         """Fail the records that the broker named; the others go on."""
         guilty = dict(result.record_errors)
         ending = self._ending(batch.history, now)
-        bad = [(entry, guilty[i]) for i, entry in enumerate(batch.entries) if i in guilty]
-        good = [entry for i, entry in enumerate(batch.entries) if i not in guilty]
-        self.batch = None
-        for entry, said in bad:
-            self._listener.on_outcome(entry, ending.rejected(entry, result.code, said or result.message))
-        self._listener.on_batch_ended([entry for entry, _ in bad])
-        if good:
-            self._put_back(batch.cut_anew(good))
+        good: list[Entry] = []
+        bad: list[tuple[Entry, PublishError]] = []
+        for i, entry in enumerate(batch.entries):
+            if i in guilty:
+                bad.append((entry, ending.rejected(entry, result.code, guilty[i] or result.message)))
+            else:
+                good.append(entry)
+        self._put_back(*([batch.cut_anew(good)] if good else ()))
+        self._end(batch, bad)
 
     def _put_back(self, *batches: Batch) -> None:
         """Queue clean batches to be cut anew, in order, before everything else."""
@@ -352,11 +371,11 @@ class Partition:
 
     # --- ends without an acknowledgement -------------------------------------------
 
-    def refuse(self, refusal: Rejected, now: float) -> None:
-        """Fail what goes next: the transport says that waiting to write it will not help."""
-        if not isinstance(step := self.next(now), Send):
+    def refuse(self, refusal: Rejected, profile: DeliveryProfile, now: float) -> None:
+        """Fail what goes next, if it is of *profile*: the transport says that waiting to write it will not help."""
+        if not self._still(profile, now):
             return
-        batch = self.batch or (self.pieces.popleft() if self.pieces else self._cut(step.profile, now))
+        batch = self.batch or self._pick(profile, now)
         if batch is None:
             return
         if batch.frozen:
@@ -370,39 +389,36 @@ class Partition:
         if len(batch.entries) > 1:
             self._put_back(*batch.halves())
             return
-        self.batch = None
-        outcome = self._ending(batch.history, now).unencodable(batch.entries[0], error)
-        self._end(batch, [outcome])
+        entry = batch.entries[0]
+        self._end(batch, [(entry, self._ending(batch.history, now).unencodable(entry, error))])
 
     def _fail(self, batch: Batch, result: Rejected, now: float) -> None:
-        self.batch = None if batch is self.batch else self.batch
         ending = self._ending(batch.history, now)
         said = dict(result.record_errors).get(0) or result.message
-        self._end(batch, [ending.rejected(entry, result.code, said) for entry in batch.entries])
+        self._end(batch, [(entry, ending.rejected(entry, result.code, said)) for entry in batch.entries])
 
     def _give_up(self, batch: Batch, reason: DoubtReason, now: float) -> None:
         """End a batch, stamped or not, as its history says; what was in doubt costs an epoch (rule 5)."""
-        self.batch = None if batch is self.batch else self.batch
         ending = self._ending(batch.history, now)
         if batch.frozen:
             self.sequence.bump(batch.stamp)
             self._listener.on_abandoned(self.name, batch)
-        self._end(batch, [ending.gave_up(entry, reason) for entry in batch.entries])
+        self._end(batch, [(entry, ending.gave_up(entry, reason)) for entry in batch.entries])
 
-    def _end(self, batch: Batch, outcomes: list[PublishError]) -> None:
-        held = [
-            (entry, outcome) for entry, outcome in zip(batch.entries, outcomes, strict=True) if entry.batch is batch
-        ]
-        for entry, outcome in held:
+    def _end(self, batch: Batch, endings: list[tuple[Entry, PublishError]]) -> None:
+        """End records of *batch*, and with them the batch itself if it was the stamped one."""
+        held = []
+        for entry, outcome in endings:
+            if entry.batch is not batch:
+                continue  # released before, or by somebody who was just told of another one
+            held.append(entry)
             # Whoever was told "possibly persisted" at the end of his budget learns nothing
             # new from hearing it again; that it was not, is news.
             if not entry.ended or outcome.status is PersistenceStatus.NOT_PERSISTED:
                 self._listener.on_outcome(entry, outcome)
-        self._listener.on_batch_ended([entry for entry, _ in held])
-
-    def _settle_clean(self, entry: Entry, history: tuple[Attempt, ...], now: float) -> None:
-        entry.batch = None
-        self._listener.on_outcome(entry, self._ending(history, now).unavailable(entry, "budget"))
+        if batch is self.batch:
+            self.batch = None
+        self._listener.on_batch_ended(held)
 
     def _ending(self, history: tuple[Attempt, ...], now: float) -> Ending:
         return Ending(*self.name, history, now)
@@ -419,6 +435,7 @@ class Partition:
             return False
         if entry.batch is None:
             self.queue.note_ended()
+            self.queued_bytes -= entry.size
         entry.batch = None
         return True
 
@@ -457,8 +474,7 @@ class Partition:
         """End everything that is left, each as its history says."""
         ending = self._ending((), now)
         if (batch := self.batch) is not None:
-            self.batch = None
-            self._end(batch, [self.interrupted(entry, "drain", now) for entry in batch.entries])
+            self._end(batch, [(entry, self.interrupted(entry, "drain", now)) for entry in batch.entries])
         while self.pieces:
             self._give_up(self.pieces.popleft(), "drain", now)
         for entry in self.queue.drain():
