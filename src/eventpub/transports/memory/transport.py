@@ -117,7 +117,7 @@ class MemoryTransport:
                 await connection.released.wait()
             elif self.broker.exists(partition):
                 await self._changed.wait()
-            elif (refusal := await self._missing(partition)) is not None:
+            elif (refusal := await self._missing(partition)) and not self._closed:
                 return refusal
         return None
 
