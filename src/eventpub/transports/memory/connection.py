@@ -20,6 +20,7 @@ from eventpub.transports.memory.gate import Gate
 from eventpub.transports.memory.node import Node
 from eventpub.transports.memory.request import Entry, Request, Results
 
+MAX_REQUEST = 8 * 1024 * 1024
 IDEMPOTENT_TIMEOUT = 2.0
 
 
@@ -132,15 +133,20 @@ class Connection:
             entry.settle(NotSent(self.node.name, cause))
 
     def _next_entries(self) -> list[Entry]:
-        """Take what can share a request: whoever was cancelled is not sent, no partition comes twice."""
+        """Take what may share a request: each partition once, 8 MiB, and nothing whose call was cancelled."""
         chosen: dict[TopicPartition, Entry] = {}
         later: list[Entry] = []
+        room = MAX_REQUEST
         for entry in self._pending:
+            size = len(entry.batch.data)
             if entry.result.done():
                 entry.forget_timer()
-            elif chosen.setdefault(entry.partition, entry) is not entry:
+            elif entry.partition in chosen or (chosen and size > room):
                 later.append(entry)
                 self._watch_unsent(entry)
+            else:
+                chosen[entry.partition] = entry
+                room -= size
         self._pending = later
         return list(chosen.values())
 

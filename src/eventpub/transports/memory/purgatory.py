@@ -35,9 +35,9 @@ class Purgatory:
     _waiting: dict[Waiting, None] = field(default_factory=dict)
 
     def admit(self, node: Node, request: Request, results: Results) -> bool:
-        """Keep the answer back if a partition of it lags, and say whether it did."""
+        """Keep the answer back if a partition of it lags and somebody waits for it; say whether it did."""
         waiting = Waiting(node, request, results)
-        if not self.lagging or not any(self._lags(waiting)):
+        if not self.lagging or request.abandoned or not any(self._lags(waiting)):
             return False
         waiting.timer = request.loop.call_later(request.timeout, self._time_out, waiting)
         self._waiting[waiting] = None

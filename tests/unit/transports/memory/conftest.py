@@ -8,25 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from eventpub.abc import (
-    UNSTAMPED,
-    Acked,
-    Acks,
-    AttemptResult,
-    ProducerId,
-    Rejected,
-    Stamp,
-    TopicPartition,
-    WireBatch,
-)
-from eventpub.record import Record
+from eventpub.abc import Acked, Acks, AttemptResult, Rejected, TopicPartition, WireBatch
 from eventpub.transports.memory import MemoryBroker, MemoryTransport
 from support import virtual_time
+from tests.contract import client as by_hand
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-
-NOW = 1_700_000_000_000
 
 
 def pytest_asyncio_loop_factories(
@@ -36,53 +24,30 @@ def pytest_asyncio_loop_factories(
     return {"virtual": virtual_time.new_loop}
 
 
-class Client:
-    """One transport, driven by hand: batches are stamped as the test says."""
+NOW = by_hand.TIMESTAMP
+
+
+class Client(by_hand.Client):
+    """One transport, driven by hand; a batch is handed over whether it could be written or not."""
+
+    transport: MemoryTransport
 
     def __init__(self, broker: MemoryBroker) -> None:
+        super().__init__(MemoryTransport(broker), "t")
         self.broker = broker
-        self.transport = MemoryTransport(broker)
-        self.producer = ProducerId(-1, -1)
-        self.late: list[tuple[TopicPartition, WireBatch, Acked | Rejected]] = []
-        self.counts: list[tuple[str, int]] = []
-
-    def on_late(self, partition: TopicPartition, batch: WireBatch, result: Acked | Rejected, /) -> None:
-        self.late.append((partition, batch, result))
-
-    def on_partitions(self, topic: str, count: int, /) -> None:
-        self.counts.append((topic, count))
-
-    async def open(self) -> None:
-        await self.transport.start(self)
-        producer = await self.transport.producer_id()
-        assert isinstance(producer, ProducerId)
-        self.producer = producer
-
-    def batch(
-        self,
-        sequence: int | None,
-        *values: bytes,
-        epoch: int = 0,
-        key: bytes | None = b"k",
-        timestamp: int = NOW,
-    ) -> WireBatch:
-        """Encode *values* as one batch; without a sequence, one that has no producer id."""
-        stamp = UNSTAMPED if sequence is None else Stamp(self.producer.id, self.producer.epoch + epoch, sequence)
-        return self.encode([Record("t", value, key, timestamp=timestamp) for value in values], stamp)
-
-    def encode(self, records: list[Record], stamp: Stamp) -> WireBatch:
-        return self.transport.encode(records, stamp, "none")
 
     async def send(
-        self, batch: WireBatch, partition: int = 0, topic: str = "t", acks: Acks = "all", timeout: float = 1.0
+        self,
+        batch: WireBatch,
+        partition: int = 0,
+        *,
+        topic: str = "t",
+        acks: Acks = "all",
+        timeout: float = 1.0,
     ) -> AttemptResult:
         """Send *batch* once, and return what came of it within *timeout* seconds."""
         deadline = asyncio.get_running_loop().time() + timeout
         return await self.transport.produce(TopicPartition(topic, partition), batch, acks, deadline)
-
-    async def put(self, sequence: int, *values: bytes, epoch: int = 0, partition: int = 0) -> AttemptResult:
-        """Send *values* once as the batch of that sequence."""
-        return await self.send(self.batch(sequence, *values, epoch=epoch), partition)
 
     def log(self, partition: int | None = None, topic: str = "t") -> list[bytes | None]:
         """Return the values that a consumer would read."""

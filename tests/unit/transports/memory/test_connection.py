@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from eventpub.abc import InDoubt, NotSent, Rejected, TopicPartition, Unacknowledged
+from eventpub.abc import InDoubt, NotSent, Rejected, Unacknowledged
 from eventpub.transports.memory import MemoryBroker
 from tests.unit.transports.memory.conftest import Client, acked
 
@@ -25,7 +25,7 @@ def timers() -> int:
 
 async def ready(client: Client, partition: int) -> None:
     """Wait until a batch of that partition could be written."""
-    assert await client.transport.ready(TopicPartition("t", partition), "all") is None
+    assert await client.ready(partition) is None
 
 
 async def test_batches_of_one_turn_share_a_request(client: Client, broker: MemoryBroker) -> None:
@@ -44,7 +44,7 @@ async def test_acks_values_do_not_share_a_request(client: Client, broker: Memory
 async def test_ready_does_not_suspend_on_a_free_connection(client: Client) -> None:
     """The coroutine ends in its first step."""
     await client.put(0, b"0")
-    waiting = client.transport.ready(TopicPartition("t", 1), "all")
+    waiting = client.ready(1)
     with pytest.raises(StopIteration) as ended:
         waiting.send(None)
     assert ended.value.value is None
@@ -55,7 +55,7 @@ async def test_ready_waits_while_a_request_is_in_flight(client: Client, broker: 
     broker.latency(0.9)
     sending = asyncio.create_task(client.put(0, b"0"))
     await asyncio.sleep(0.1)
-    assert await client.transport.ready(TopicPartition("t", 1), 1) is None
+    assert await client.ready(1, acks=1) is None
     assert now() == pytest.approx(0.1)
     await ready(client, 1)
     assert now() == pytest.approx(0.9)
@@ -108,6 +108,16 @@ async def test_partition_is_in_a_request_only_once(client: Client, broker: Memor
     results = await asyncio.gather(client.put(0, b"0"), client.put(1, b"1"))
     assert [*results] == [acked(0), acked(1)]
     assert broker.received["produce"] == 2
+
+
+async def test_request_carries_eight_mebibytes(client: Client, broker: MemoryBroker) -> None:
+    """What is beyond leaves with the next request, in time; one batch alone may be larger."""
+    broker.create_topic("large", 3, max_message_bytes=2**30)
+    sizes = (9, 5, 5)
+    batches = [client.batch(0, bytes(size * 2**20)) for size in sizes]
+    sent = (client.send(batch, partition, topic="large") for partition, batch in enumerate(batches))
+    assert await asyncio.gather(*sent) == [acked(0)] * 3
+    assert broker.received["produce"] == 3
 
 
 async def test_second_batch_of_a_partition_keeps_its_deadline(client: Client, broker: MemoryBroker) -> None:
@@ -228,7 +238,7 @@ async def test_close_leaves_no_timer_of_the_client(client: Client, broker: Memor
     sending = [asyncio.create_task(client.put(0, b"x", partition=partition)) for partition in (0, 1)]
     await asyncio.sleep(0.06)
     queued = asyncio.create_task(client.put(0, b"x", partition=2))
-    waiting = asyncio.create_task(client.transport.ready(TopicPartition("t", 3), "all"))
+    waiting = asyncio.create_task(client.ready(3))
     missing = asyncio.create_task(client.transport.partitions("missing"))
     await asyncio.sleep(0)
     await client.transport.aclose(now())

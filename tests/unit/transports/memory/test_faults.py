@@ -361,9 +361,9 @@ async def test_throttle_mutes_the_connection(client: Client, broker: MemoryBroke
     broker.throttle(5)
     assert await client.put(0, b"0") == acked(0)
     assert now() == 0
-    await client.transport.ready(TopicPartition("t", 0), 1)
+    await client.ready(0, acks=1)
     assert now() == 0
-    await client.transport.ready(TopicPartition("t", 1), "all")
+    await client.ready(1)
     assert now() == pytest.approx(5)
     assert broker.injected["throttle"] == 1
 
@@ -431,8 +431,8 @@ async def test_leaderless_partition_is_waited_for(client: Client, broker: Memory
     """`ready` returns when its leader is back; other partitions are not touched."""
     broker.leaderless("t", 0)
     assert not client.transport.has_leader(TopicPartition("t", 0))
-    waiting = asyncio.create_task(client.transport.ready(TopicPartition("t", 0), "all"))
-    assert await client.transport.ready(TopicPartition("t", 1), "all") is None
+    waiting = asyncio.create_task(client.ready())
+    assert await client.ready(1) is None
     await asyncio.sleep(60)
     assert not waiting.done()
     broker.leader_back("t", 0)
@@ -458,7 +458,7 @@ async def test_moved_leader_frees_who_waits_for_the_old_one(connect: Connect) ->
     broker.latency(5, broker=1)
     sending = asyncio.create_task(client.put(0, b"0"))
     await asyncio.sleep(0.1)
-    waiting = asyncio.create_task(client.transport.ready(TopicPartition("t", 2), "all"))
+    waiting = asyncio.create_task(client.ready(2))
     await asyncio.sleep(0.1)
     assert not waiting.done()
     broker.move_leader("t", 2, 2)

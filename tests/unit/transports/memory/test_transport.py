@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
-from eventpub.abc import NotSent, ProducerId, Rejected, TopicPartition
+from eventpub.abc import InDoubt, NotSent, ProducerId, Rejected, TopicPartition
 from eventpub.exceptions import StartError, UsageError
 from eventpub.transports.memory import MemoryBroker, MemoryTransport
+from support import virtual_time
 from tests.unit.transports.memory.conftest import Client, Connect, acked
 
 
@@ -67,7 +68,7 @@ async def test_topic_known_before_gets_thirty_seconds(client: Client, broker: Me
     """And is unknown from then on, as quickly as any other."""
     assert await client.transport.partitions("t") == 4
     broker.delete_topic("t")
-    assert await client.transport.ready(TopicPartition("t", 0), "all") == Rejected(None, 3)
+    assert await client.ready() == Rejected(None, 3)
     assert now() == pytest.approx(30, abs=0.3)
     began = now()
     assert await client.transport.partitions("t") == Rejected(None, 3)
@@ -108,7 +109,7 @@ async def test_partitions_added_during_an_outage_are_told_after_it(client: Clien
 
 async def test_partition_beyond_the_count_is_unknown(client: Client) -> None:
     """Waiting would not help."""
-    assert await client.transport.ready(TopicPartition("t", 4), "all") == Rejected(None, 3)
+    assert await client.ready(4) == Rejected(None, 3)
 
 
 async def test_producer_id_stays(client: Client) -> None:
@@ -181,7 +182,7 @@ async def test_close_ends_every_wait(broker: MemoryBroker) -> None:
         for call in (
             transport.partitions("t"),
             transport.producer_id(),
-            transport.ready(TopicPartition("t", 0), "all"),
+            client.ready(),
             transport.connected(),
         )
     ]
@@ -192,7 +193,7 @@ async def test_close_ends_every_wait(broker: MemoryBroker) -> None:
     assert ready is None
     assert isinstance(connected, StartError)
     assert isinstance(await client.send(client.batch(0, b"0")), NotSent)
-    assert await transport.ready(TopicPartition("t", 0), "all") is None
+    assert await client.ready() is None
 
 
 async def test_transport_is_started_once(client: Client) -> None:
@@ -222,6 +223,27 @@ async def test_successor_of_a_closed_client_goes_on(connect: Connect, broker: Me
     assert await second.put(0, b"second") == acked(1)
     broker.release()
     assert second.log() == [b"first", b"second", b"late"]
+
+
+def test_broker_outlives_a_loop() -> None:
+    """What a client of an earlier loop left in the network may arrive in the time of a later one."""
+    broker = MemoryBroker()
+    broker.create_topic("t")
+    broker.hold_next()
+
+    async def send(value: bytes) -> object:
+        client = Client(broker)
+        await client.open()
+        result = await client.put(0, value)
+        await client.aclose()
+        return result
+
+    assert isinstance(virtual_time.run(send(b"late")), InDoubt)
+    broker.stall_replication("t", 0)
+    broker.release()
+    broker.resume_replication("t", 0)
+    assert virtual_time.run(send(b"next")) == acked(1)
+    assert [record.value for record in broker.records("t")] == [b"late", b"next"]
 
 
 async def test_closed_transport_hears_nothing_more(client: Client, broker: MemoryBroker) -> None:
