@@ -285,7 +285,11 @@ class Engine:
             self._stop_lingering(float("inf"))
             await drain.wait(self.loop.time() + timeout)
             drain.closing = True
-            # The transport first: it knows which requests were written, and says so to the lanes.
+            # A lane that is not halted takes what a closing transport answers for a refusal, and
+            # one whose policy waits for nothing would try again for ever.
+            for topic in self._topics.values():
+                topic.halt()
+            # Then the transport: it knows which requests were written, and says so to the lanes.
             await self.transport.aclose(self.loop.time() + _SOCKETS_CLOSE)
             await asyncio.sleep(0)
             for topic in self._topics.values():

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from eventpub._rules.partition import Wait
+from eventpub._rules.partition import Send, Wait
 from eventpub.abc import InDoubt, ProducerId
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _log = logging.getLogger("eventpub.delivery")
 class Lane:
     """One loop per busy partition. Its task ends when nothing is left, and `wake` starts a new one."""
 
-    __slots__ = ("_alarm", "_loop", "_producing", "_task", "_transport", "partition")
+    __slots__ = ("_alarm", "_awaited", "_halted", "_looking", "_loop", "_producing", "_task", "_transport", "partition")
 
     def __init__(self, partition: Partition, transport: Transport, loop: asyncio.AbstractEventLoop) -> None:
         self.partition = partition
@@ -30,9 +30,14 @@ class Lane:
         self._task: asyncio.Task[None] | None = None
         self._alarm: asyncio.Future[None] | None = None
         self._producing = False
+        self._awaited: DeliveryProfile | None = None  # whose turn to be written it waits for
+        self._looking = False
+        self._halted = False
 
     def wake(self) -> None:
         """Look at the partition again: a record came, or something changed."""
+        if self._halted:
+            return
         if self._task is None:
             self._task = self._loop.create_task(self._run())
         elif self._alarm is not None and not self._alarm.done():
@@ -42,11 +47,32 @@ class Lane:
         """Records ended without the lane's doing: end a wait for brokers that nobody needs any more."""
         if self._task is None or self._producing:
             return
-        if self.partition.busy:
+        if not self.partition.busy:
+            self._drop(self._task)
+        elif self._awaited is None:
             self.wake()
-        else:
+        elif not self._looking:  # once for all that end in this turn
+            self._looking = True
+            self._loop.call_soon(self._look_again)
+
+    def _look_again(self) -> None:
+        """Wait for something else if what goes next now has another profile: other acks, or no producer id."""
+        self._looking = False
+        if self._task is None or self._awaited is None:
+            return
+        if self.partition.next(self._loop.time()) != Send(self._awaited):
+            self._drop(self._task)
+            self.wake()
+
+    def _drop(self, task: asyncio.Task[None]) -> None:
+        task.cancel()
+        self._task = self._awaited = None
+
+    def halt(self) -> None:
+        """Begin nothing any more. An attempt under way comes to its end; every other wait ends."""
+        self._halted = True
+        if self._task is not None and not self._producing:
             self._task.cancel()
-            self._task = None
 
     async def stop(self) -> None:
         """End the loop wherever it is. What it sent stays as it is."""
@@ -57,10 +83,14 @@ class Lane:
     async def _run(self) -> None:
         partition, loop = self.partition, self._loop
         try:
-            while step := partition.next(loop.time()):
+            while not self._halted and (step := partition.next(loop.time())):
                 if isinstance(step, Wait):
                     await self._sleep(step.until)
-                elif await self._could_write(step.profile):
+                    continue
+                self._awaited = step.profile
+                could_write = await self._could_write(step.profile)
+                self._awaited = None
+                if could_write:
                     await self._send(step.profile)
         finally:
             # After `relax` a newer task may be running already.

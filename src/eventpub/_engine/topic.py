@@ -176,10 +176,16 @@ class Topic:
             self._resolver.cancel()
             self._resolver = None
 
-    async def stop(self, now: float) -> None:
-        """End every task, and every record that is left, as its history says."""
+    def halt(self) -> None:
+        """Begin nothing any more; what was sent may still be answered."""
         if self._resolver is not None:
             self._resolver.cancel()
+        for lane in self._lanes.values():
+            lane.halt()
+
+    async def stop(self, now: float) -> None:
+        """End every task, and every record that is left, as its history says. Comes after `halt`."""
+        if self._resolver is not None:
             await asyncio.gather(self._resolver, return_exceptions=True)
         ending = Ending(self.name, None, (), now)
         for queue in (self._queue, self._beyond):
