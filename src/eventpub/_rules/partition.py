@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from eventpub.profile import DeliveryProfile
 
 MIN_ATTEMPT = 0.05  # seconds an attempt must have before it, unless the whole budget is shorter
+TIMER_EARLY = 0.001  # seconds: a timer may fire within its clock's resolution before its time; asked then, do not wait on
 MAX_RECORDS = 2_500  # in a batch: bounds how long cutting and settling hold the event loop
 _CORRUPT_TWICE = 2
 
@@ -126,11 +127,11 @@ class Partition:
         """Return the next step, or ``None`` when the partition is idle."""
         head = self._head(now)
         if head is not None:
-            return Wait(head.resume_at) if now < head.resume_at else Send(head.profile)
+            return Wait(head.resume_at) if now < head.resume_at - TIMER_EARLY else Send(head.profile)
         first = self.queue.first()
         if first is None:
             return None
-        if now < self._linger_until and not self._full(first.profile):
+        if now < self._linger_until - TIMER_EARLY and not self._full(first.profile):
             return Wait(self._linger_until)
         return Send(first.profile)
 
