@@ -86,6 +86,20 @@ class Intake:
         return Entry(event, event_id, record, profile, now, deadline)
 
 
+def several(events: Iterable[Event | Record]) -> list[Event | Record]:
+    """Return *events* as a list, all of a kind that can be published.
+
+    Raises:
+        UsageError: some are not, or it is a single one.
+    """
+    if isinstance(events, (Event, Record)) or not isinstance(events, Iterable):  # both are iterable, by their fields
+        raise UsageError(f"events: expected several, got one {type(events).__name__}; await publish() for one event")
+    events = list(events)
+    for event in events:
+        check_kind(event)
+    return events
+
+
 def check_kind(event: object) -> None:
     """Refuse what cannot be published.
 

@@ -18,10 +18,11 @@ from eventpub.buffer import BufferLimits
 from eventpub.cloudevents import Encoder
 from eventpub.event import Event
 from eventpub.exceptions import PublisherClosed, PublisherNotOpen, PublishError, StartError, UsageError
-from eventpub.intake import CommonOptions, Intake, PublishOptions, check_kind
+from eventpub.intake import CommonOptions, Intake, PublishOptions, check_kind, several
 from eventpub.partitioner import partition_for
 from eventpub.profile import CRITICAL, DeliveryProfile, Seconds, as_seconds
 from eventpub.profiles import Profiles
+from eventpub.record import checked_headers
 from eventpub.state import Health, PublisherState
 
 if TYPE_CHECKING:
@@ -132,6 +133,8 @@ class Publisher:
         except TimeoutError as error:
             problems = "; ".join(self._transport.problems()) or "no broker answered"
             raise StartError(f"not connected within start_timeout ({self._start_timeout:g} s): {problems}") from error
+        if self._closing is not None:  # by somebody else, in the very turn in which a broker answered
+            raise StartError("this publisher was closed while it opened")
 
     async def aclose(self, timeout: Seconds | None = None) -> DrainReport:
         """Stop taking events, drain, settle what is left, and report what was not confirmed.
@@ -259,14 +262,14 @@ class Publisher:
             UsageError: something in *events* is neither; nothing was sent then.
             ConfigurationError: a wrong value; what was not sent yet is withdrawn.
         """
-        events = list(events)
-        for event in events:
-            check_kind(event)
-        engine = self._open_engine(*events[:1])
-        group, said = Group(engine), cast("PublishOptions", options)
+        events = several(events)
+        group, said = Group(self._open_engine(*events[:1])), cast("PublishOptions", options)
+        if "headers" in said:  # an iterator would be used up by the first event
+            said["headers"] = checked_headers(said["headers"])
         try:
             for number, event in enumerate(events, 1):
                 try:
+                    engine = self._open_engine(event)  # each time: a close may begin in between
                     group.accept(self._intake.entry(event, said.copy(), engine.loop.time(), scoped=True))
                 except PublishError as error:
                     group.refuse(error)
@@ -286,6 +289,8 @@ class Publisher:
         raise self._refusal(*events)
 
     def _refusal(self, event: Event | Record | None = None) -> UsageError:
+        if event is not None:
+            check_kind(event)
         if self._state in {PublisherState.NEW, PublisherState.OPENING}:
             fix = "publish inside `async with publisher`, or await publisher.open()"
             return PublisherNotOpen(f"this publisher is {self._state.value}; {fix}")
