@@ -40,7 +40,14 @@ class MemoryBroker(Cluster):
     Verbs ending in ``_next`` hit the next ``times`` requests that carry a batch of the named
     topic and partition (of any, if not named); a request shares its fate among all its
     batches, as it does on a socket. The other verbs hold until they are taken back.
-    ``broker=`` is an id from 1; without it every broker is meant.
+    ``broker=`` is an id from 1; without it every broker is meant. ``injected`` counts what
+    each verb has brought about: a verb without an effect proves nothing.
+
+    Args:
+        brokers: how many, with ids from 1; leaders are spread over them in turn.
+        partitions: of a topic that comes into being by its first use.
+        auto_create: whether first use creates a topic; without it, only `create_topic` does.
+        now: milliseconds since the epoch, to judge and to make timestamps of records.
     """
 
     _faults: Faults = field(default_factory=Faults, init=False)
