@@ -133,9 +133,11 @@ class Bench:
         if isinstance(step, Wait):
             self.now = step.until
             step = self.next()
-        if not isinstance(step, Send):
-            return None
-        batch = self.partition.take(step.profile, self.now)
+        return self.take_for(step.profile) if isinstance(step, Send) else None
+
+    def take_for(self, profile: DeliveryProfile) -> Batch | None:
+        """Take what goes next, if it is still of *profile*."""
+        batch = self.partition.take(profile, self.now)
         if batch is not None and (batch.wire is None or batch.wire.stamp != batch.stamp):
             data = b"|".join(each.record.value or b"" for each in batch.entries)
             batch.wire = WireBatch(data, len(batch.entries), batch.stamp)
