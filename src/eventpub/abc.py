@@ -132,16 +132,19 @@ class Transport(Protocol):
     """A way to a log. Belongs to one event loop, from `start` to `aclose`.
 
     All deadlines are in seconds of ``loop.time()``. Every method may be cancelled at any
-    await without harm: what was written stays in doubt, what was not is not sent.
+    await without harm: what was written stays in doubt, what was not is not sent. A call
+    before `start`, and a second `start`, is a `UsageError`.
     """
 
     async def start(self, listener: TransportListener, /) -> None:
         """Begin work. Returns at once, also while no broker is reachable."""
 
     async def aclose(self, deadline: float, /) -> None:
-        """End every pending call with its value (`NotSent` or `InDoubt`) and abort all sockets.
+        """End every pending call with its value and abort all sockets. Safe to call twice.
 
-        Afterwards no socket, task, timer or file is left. Safe to call twice.
+        `produce` ends as `NotSent` or `InDoubt`, `ready` with ``None`` (the `produce` behind it
+        then says `NotSent`), `partitions` and `producer_id` with code 8, `connected` with a
+        `StartError`. Afterwards no socket, task, timer or file is left.
         """
 
     async def connected(self) -> None:
@@ -177,7 +180,8 @@ class Transport(Protocol):
 
         That is: the leader is known and connected (one connection per broker and acks
         value), no throttle time runs, and no request is in flight on that connection.
-        `Rejected` says that waiting will not help (unknown topic, not authorised).
+        `Rejected` says that waiting will not help (unknown topic, not authorised). A topic
+        that was known before is given 30 s to come back.
         """
 
     def encode(self, records: Sequence[Record], stamp: Stamp, compression: Compression, /) -> WireBatch:
@@ -188,7 +192,9 @@ class Transport(Protocol):
     ) -> AttemptResult:
         """Send *batch* once, right after `ready`, and return what came of it by *deadline*.
 
-        Calls made in one turn of the loop for one broker and acks value share a request.
+        Calls made in one turn of the loop for one broker and acks value share a request. A
+        deadline in the past is `NotSent`. The answer for a call that was cancelled goes to
+        `TransportListener.on_late`, as one that comes after its deadline does.
         """
 
 
