@@ -350,7 +350,7 @@ class World:
             assert copies == 0, f"{entry.event_id} was withdrawn and is in the log"
             return
         outcome = self.witness.last[entry]
-        if entry.profile.idempotence:
+        if not entry.profile.allow_duplicates:
             assert copies <= 1, f"{entry.event_id} was written twice"
         if outcome.status is PersistenceStatus.NOT_PERSISTED:
             assert copies == 0, f"{entry.event_id}: {outcome}, and it is in the log"

@@ -139,9 +139,9 @@ class Partition:
         return self.queued_bytes >= min(profile.batch_size, self._limit.bytes)
 
     def _head(self, now: float) -> Batch | None:
-        """Return the batch that goes before the queue, after retiring those with nobody or no time left."""
+        """Return the batch that goes before the queue, after retiring those with no time left."""
         if self.batch is not None:
-            if self.batch.life - now >= self._least(self.batch.entries[0]) and self.batch.live():
+            if self.batch.life - now >= self._least(self.batch.entries[0]):
                 return self.batch
             self._give_up(self.batch, "budget", now)
         while self.pieces:

@@ -271,6 +271,17 @@ def test_a_full_batch_does_not_linger() -> None:
     assert bench.next() == Send(patient)
 
 
+def test_records_that_were_cut_do_not_fill_a_batch() -> None:
+    """What went with the last batch says nothing about the next one."""
+    bench = Bench()
+    patient = QUICK.replace(linger=2, batch_size=400)
+    bench.publish("y" * 400, profile=patient)
+    bench.attempt(Acked(BROKER, 0))
+    assert bench.partition.queued_bytes == 0
+    bench.publish("x", profile=patient)
+    assert bench.next() == Wait(2.01)
+
+
 def test_records_that_ended_do_not_fill_a_batch() -> None:
     """Linger goes on when what seemed to fill the batch was withdrawn."""
     bench = Bench()
