@@ -123,6 +123,11 @@ class Topic:
     def grow(self, count: int) -> None:
         """Take over a new partition count; keyed records of now on follow it, as Java's do."""
         self._count = count
+        # In the same step: whoever publishes now would be routed at once, before those that
+        # asked for a new partition while it was not there yet (rule 7).
+        waiting, self._beyond = self._beyond, EntryQueue()
+        for entry in waiting.drain():
+            self._route(entry)
 
     def _resolve(self) -> None:
         if self._resolver is None:
