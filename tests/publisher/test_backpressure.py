@@ -147,7 +147,7 @@ async def _callbacks_run(publishes: int) -> int:
             scheduled += 1
             return call_soon(*args, **kwargs)
 
-        loop.call_soon = counting  # type: ignore[method-assign]
+        loop.call_soon = counting  # type: ignore[assignment,method-assign]
         try:
             await asyncio.gather(*tasks)
         finally:
