@@ -16,9 +16,11 @@ import subprocess
 import time
 import uuid
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
+from support.fault_proxy import Route
 from support.readback import brokers_in_metadata
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ appender.f.layout.pattern = %d %p %c{1}: %m%n
 # Small enough for a laptop, quick enough in a failover for a test: a dead broker is noticed
 # after three seconds. No topic comes into being because somebody mistyped its name.
 _COMMON = {
-    "listener.security.protocol.map": "INT:PLAINTEXT,EXT:PLAINTEXT,CTL:PLAINTEXT",
+    "listener.security.protocol.map": "INT:PLAINTEXT,EXT:PLAINTEXT,PRX:PLAINTEXT,CTL:PLAINTEXT",
     "controller.listener.names": "CTL",
     "auto.create.topics.enable": "false",
     "offsets.topic.num.partitions": "3",
@@ -106,13 +108,19 @@ def _is_free(port: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node's place: its id, its roles, its ports."""
+    """One node's place: its id, its roles, its ports.
+
+    Clients that come in on ``proxied`` are told to connect to ``proxy``, where a fault proxy
+    may listen; all others are not concerned by it.
+    """
 
     id: int
     roles: str
     internal: int
     external: int
     controller: int
+    proxied: int
+    proxy: int
 
     @property
     def is_broker(self) -> bool:
@@ -128,10 +136,10 @@ class Node:
     def listeners(self) -> dict[str, str]:
         """Return its listener properties."""
         ports = {"CTL": self.controller} if self.is_controller else {}
-        reachable = {"INT": self.internal, "EXT": self.external} if self.is_broker else {}
+        reachable = {"INT": self.internal, "EXT": self.external, "PRX": self.proxied} if self.is_broker else {}
         found = {"listeners": _addresses(ports | reachable)}
         if self.is_broker:
-            found["advertised.listeners"] = _addresses(reachable)
+            found["advertised.listeners"] = _addresses(reachable | {"PRX": self.proxy})
             found["inter.broker.listener.name"] = "INT"
         return found
 
@@ -145,8 +153,8 @@ def _plan(layout: Layout) -> list[Node]:
         roles = {_CONTROLLER: "controller", 1: "broker", 2: "broker", 3: "broker"}
     else:
         roles = dict.fromkeys([1] if layout == "one" else [1, 2, 3], "broker,controller")
-    ports = iter(free_ports(3 * len(roles)))
-    return [Node(i, role, next(ports), next(ports), next(ports)) for i, role in roles.items()]
+    ports = iter(free_ports(5 * len(roles)))
+    return [Node(i, role, *islice(ports, 5)) for i, role in roles.items()]
 
 
 class ApacheKafka:
@@ -198,6 +206,12 @@ class ApacheKafka:
     def url(self) -> str:
         """Return the target for a ``Publisher``."""
         return f"kafka://{self.bootstrap_servers}"
+
+    @property
+    def routes(self) -> dict[int, Route]:
+        """Return where a `FaultProxy` before these brokers has to listen; its clients stay behind it."""
+        brokers = [node for node in self.nodes.values() if node.is_broker]
+        return {node.id: Route(node.proxy, ("127.0.0.1", node.proxied)) for node in brokers}
 
     def __enter__(self) -> Self:
         self.start()
@@ -255,6 +269,15 @@ class ApacheKafka:
     def resume(self, node: int) -> None:
         """Let a paused node go on."""
         self._running[node].send_signal(signal.SIGCONT)
+
+    def restore(self, timeout: float = 60) -> None:
+        """Resume every node, start those that do not run, and return once all brokers are in the metadata."""
+        for node in self.nodes:
+            if node in self._running:
+                self.resume(node)
+            else:
+                self._launch(node)
+        self.wait_for_brokers(timeout=timeout)
 
     def log(self, node: int) -> str:
         """Return what a node wrote about itself (warnings and errors)."""

@@ -1,7 +1,8 @@
-"""One Apache Kafka node for the whole session, and fresh topics on it."""
+"""Apache Kafka for the tests: one node for the whole session, three for a module, and proxies before them."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from typing import TYPE_CHECKING, Protocol
@@ -10,6 +11,7 @@ import pytest
 
 from support import kafka_node as nodes
 from support import readback
+from support.fault_proxy import FaultProxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 # A node has to start within the first test that asks for it, also on a busy machine.
 _TIMEOUT = 120
 NOT_RUN = "not run on Apache Kafka: "
+_CLUSTERS = frozenset({"kafka_node", "three_nodes", "split_nodes"})
 
 
 class MakeTopic(Protocol):
@@ -26,9 +29,9 @@ class MakeTopic(Protocol):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test that asks for the node, and give it time."""
+    """Mark every test that asks for a node, and give it time."""
     for item in items:
-        if "kafka_node" in getattr(item, "fixturenames", ()):
+        if not _CLUSTERS.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
         if item.get_closest_marker("kafka") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(_TIMEOUT))
@@ -40,6 +43,50 @@ def kafka_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[nodes.Apach
     require_kafka()
     with nodes.ApacheKafka(tmp_path_factory.mktemp("kafka")) as kafka:
         yield kafka
+
+
+@pytest.fixture(scope="module")
+def _three_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[nodes.ApacheKafka]:
+    require_kafka()
+    with nodes.ApacheKafka(tmp_path_factory.mktemp("three"), "three") as kafka:
+        yield kafka
+
+
+@pytest.fixture
+def three_nodes(_three_nodes: nodes.ApacheKafka) -> Iterator[nodes.ApacheKafka]:
+    """Run three nodes, each broker and controller, that a test may hurt: afterwards all run again."""
+    yield _three_nodes
+    _three_nodes.restore()
+
+
+@pytest.fixture(scope="module")
+def _split_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[nodes.ApacheKafka]:
+    require_kafka()
+    with nodes.ApacheKafka(tmp_path_factory.mktemp("split"), "split") as kafka:
+        yield kafka
+
+
+@pytest.fixture
+def split_nodes(_split_nodes: nodes.ApacheKafka) -> Iterator[nodes.ApacheKafka]:
+    """Run a controller and three brokers, of which a test may stop two: afterwards all run again."""
+    yield _split_nodes
+    _split_nodes.restore()
+
+
+@pytest.fixture
+def kafka_proxy(kafka_node: nodes.ApacheKafka) -> Iterator[FaultProxy]:
+    """Put a fault proxy before the session's node. A fault that never struck fails the test."""
+    with proxied(kafka_node) as proxy:
+        yield proxy
+
+
+@contextlib.contextmanager
+def proxied(kafka: nodes.ApacheKafka) -> Iterator[FaultProxy]:
+    """Run a fault proxy before each broker of a cluster; one cluster has one at a time."""
+    with FaultProxy(kafka.routes) as proxy:
+        yield proxy
+        idle = proxy.faults.without_effect
+        assert not idle, f"faults that never struck, so nothing was shown: {idle}"
 
 
 @pytest.fixture
