@@ -12,7 +12,8 @@ import ssl
 import struct
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from aiokafka import codec
 from aiokafka import errors as kafka_errors
@@ -57,6 +58,8 @@ _HAS_CODEC: dict[Compression, Callable[[], bool]] = {
 _MAGIC = 2
 _UNLIMITED = 2**31 - 1  # what fits is decided before
 _NO_TRANSACTION_TIMEOUT = 2**31 - 1
+
+T = TypeVar("T")
 
 Versions = dict[int, tuple[int, int]]
 Topics = list[tuple[str, list[tuple[int, bytes]]]]
@@ -401,9 +404,7 @@ class Connection:
         Raises:
             ConnectionFault: the connection ended first.
         """
-        answer = await self._ask(self._metadata(list(topics), False))
-        brokers = {node: Address(host, port) for node, host, port, _ in answer.brokers}
-        return ClusterMetadata(brokers, tuple(map(_topic_metadata, answer.topics)))
+        return await self._ask(self._metadata(list(topics), False), _cluster_metadata)
 
     async def init_producer_id(self) -> ProducerId | Rejected:
         """Ask for a producer id.
@@ -412,15 +413,12 @@ class Connection:
             ConnectionFault: the connection ended first.
         """
         request = _newest(self.broker, _INIT_PRODUCER_ID, self._socket.versions)
-        answer = await self._ask(request(None, _NO_TRANSACTION_TIMEOUT))
-        if answer.error_code != 0:
-            return Rejected(self.broker, answer.error_code)
-        return ProducerId(answer.producer_id, answer.producer_epoch)
+        return await self._ask(request(None, _NO_TRANSACTION_TIMEOUT), partial(_producer_id, self.broker))
 
-    async def _ask(self, request: RequestStruct) -> Response:
+    async def _ask(self, request: RequestStruct, read: Callable[[Response], T]) -> T:
         try:
-            return await self._socket.send(_Settled(request))
-        except Exception as error:
+            return read(await self._socket.send(_Settled(request)))
+        except Exception as error:  # reading, too: an answer may be garbage
             raise _lost(self.broker, error) from error
 
     def abort(self, fault: ConnectionFault) -> None:
@@ -476,6 +474,17 @@ def _result(broker: str, answer: Sequence[Any]) -> Acked | Rejected:
         return Acked(broker, offset, None if timestamp < 0 else timestamp)
     record_errors, message = details or ((), None)
     return Rejected(broker, code, offset, message, tuple((i, text or "") for i, text in record_errors or ()))
+
+
+def _producer_id(broker: str, answer: Response) -> ProducerId | Rejected:
+    if answer.error_code != 0:
+        return Rejected(broker, answer.error_code)
+    return ProducerId(answer.producer_id, answer.producer_epoch)
+
+
+def _cluster_metadata(answer: Response) -> ClusterMetadata:
+    brokers = {node: Address(host, port) for node, host, port, _ in answer.brokers}
+    return ClusterMetadata(brokers, tuple(map(_topic_metadata, answer.topics)))
 
 
 def _topic_metadata(answer: Sequence[Any]) -> TopicMetadata:
