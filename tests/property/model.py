@@ -107,6 +107,7 @@ class Witness(Desk):
             assert entry not in [each for each, _ in self.late], "news told twice"
             before = self.last[entry].status
             assert before is PersistenceStatus.POSSIBLY_PERSISTED, f"news after {before}"
+            assert outcome.status is not before, "that is no news"
         super().on_outcome(entry, outcome)
         self.last[entry] = outcome
 
@@ -277,13 +278,14 @@ class World:
         if self.in_flight is not None:
             self._tell(in_doubt())
 
-    def deliver(self, number: int) -> None:
-        """Let a request that the client gave up arrive after all."""
+    def deliver(self, number: int, code: int | None = None) -> None:
+        """Let a request that the client gave up arrive after all; *code* refuses it."""
         held = [request for request in self.network if request is not self.in_flight]
         if held:
             request = held[number % len(held)]
             self.network.remove(request)
-            request.answer = self._verdict(request) or self.log.handle(request.wire)
+            refusal = None if code is None else Rejected(BROKER, code)
+            request.answer = refusal or self._verdict(request) or self.log.handle(request.wire)
             if request.batch.profile.acks:
                 self.unanswered.append(request)
 

@@ -63,9 +63,9 @@ class PartitionMachine(RuleBasedStateMachine):
     def answer_lost(self) -> None:
         self.world.answer_lost()
 
-    @rule(number=st.integers(0, 5))
-    def deliver(self, number: int) -> None:
-        self.world.deliver(number)
+    @rule(number=st.integers(0, 5), code=st.sampled_from([None, 19]))
+    def deliver(self, number: int, code: int | None) -> None:
+        self.world.deliver(number, code)
 
     @rule(number=st.integers(0, 5))
     def drop(self, number: int) -> None:
@@ -130,7 +130,7 @@ SCRIPT: tuple[tuple[int, Callable[[World, random.Random], None]], ...] = (
     (5, lambda world, chance: world.answer_vaguely(chance.choice(VAGUE), append=chance.random() < 0.5)),
     (4, lambda world, chance: world.not_sent()),
     (12, lambda world, chance: world.answer_lost()),
-    (8, lambda world, chance: world.deliver(chance.randrange(6))),
+    (8, lambda world, chance: world.deliver(chance.randrange(6), chance.choice([None, None, 19]))),
     (2, lambda world, chance: world.drop(chance.randrange(6))),
     (6, lambda world, chance: world.answer_late(chance.randrange(6))),
     (5, lambda world, chance: world.withdraw(chance.randrange(40))),

@@ -284,7 +284,7 @@ class Partition:
         """acks=0: nobody will answer; whether it was appended stays open, and is no error."""
         topic, partition = self.name
         attempts, status = len(batch.history), PersistenceStatus.POSSIBLY_PERSISTED
-        for entry in batch.entries:
+        for entry in batch.live():  # to the others it would be no news
             timestamp, elapsed = entry.record.timestamp or 0, now - entry.started
             delivery = Delivery(topic, partition, None, timestamp, entry.event_id, attempts, elapsed, status)
             self._listener.on_outcome(entry, delivery)
@@ -337,7 +337,7 @@ class Partition:
         """Find the guilty record. Uses up no attempt, waits for nothing, never refills."""
         batch.narrowings += 1
         if action is Action.BISECT:
-            self._limit.refused(batch.size)
+            self._limit.refused(batch.size if len(batch.entries) == 1 else batch.size // 2)
         if action is Action.RESEND_ONCE and not self._corrupt_twice(batch, result.code):
             self._put_back(batch)
         elif action is Action.EXCLUDE and any(0 <= i < len(batch.entries) for i, _ in result.record_errors):

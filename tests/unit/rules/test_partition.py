@@ -181,6 +181,19 @@ def test_with_acks_0_a_batch_ends_when_the_socket_has_it() -> None:
     assert not bench.partition.busy
 
 
+def test_with_acks_0_who_expired_while_the_socket_was_full_learns_nothing_new() -> None:
+    """Possibly persisted he was told, and nobody will ever know more."""
+    bench = Bench()
+    entries = bench.publish(1, 2, profile=TELEMETRY, budget=1)
+    entries[1].deadline = 2.0
+    bench.send()
+    bench.expire(entries[0])
+    bench.answer(handed_over())
+    assert not bench.desk.late
+    assert bench.delivery(entries[1]).offset is None
+    assert not bench.desk.room
+
+
 def test_with_acks_0_what_reached_no_socket_is_tried_again() -> None:
     """Nothing was handed over yet."""
     bench = Bench()
