@@ -1,0 +1,120 @@
+"""Every example runs by its one command, and does what it is there to show."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from eventpub.testing import EmbeddedKafka
+from support.kafka_node import ROOT
+from support.readback import read_topic
+
+README = (ROOT / "README.md").read_text()
+QUICKSTART = (ROOT / "examples" / "quickstart.py").read_text()
+
+
+def run(*command: str) -> str:
+    """Run Python with *command* in the repository, and return what it prints."""
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, text=True, capture_output=True, timeout=30, check=True)
+    assert done.stderr == ""
+    return done.stdout
+
+
+def readme_quickstart() -> str:
+    """Return the first Python block of the README."""
+    return README.split("```python\n")[1].split("```")[0]
+
+
+def without_prose(source: str) -> list[str]:
+    """Return the lines of code, without docstrings, annotations of results and blank lines."""
+    code = re.sub(r'\s*""".*?"""\n', "\n", source, flags=re.DOTALL).replace(" -> None", "")
+    return [line for line in code.splitlines() if line.strip()]
+
+
+def test_the_quickstart_publishes_an_event() -> None:
+    """The first thing a new user runs prints a status line."""
+    assert re.fullmatch(r"tasks\[0\]@0 persisted in \d+\.\d ms, 1 attempt\n", run("examples/quickstart.py"))
+
+
+def test_the_quickstart_of_the_readme_is_the_example_in_ten_lines() -> None:
+    """README and example cannot drift apart, and the README keeps it short."""
+    assert without_prose(readme_quickstart()) == without_prose(QUICKSTART)
+    assert len(without_prose(readme_quickstart())) <= 10
+
+
+@pytest.mark.wire
+def test_the_quickstart_needs_another_target_and_nothing_else_for_kafka() -> None:
+    """The same lines with a kafka:// target write the event to a broker."""
+    with EmbeddedKafka() as kafka:
+        kafka.create_topic("tasks")
+        said = run("-c", readme_quickstart().replace("memory://", kafka.url))
+        (record,) = read_topic(kafka.bootstrap_servers, "tasks")
+    assert said.startswith("tasks[0]@0 persisted")
+    assert record.key == b"42"
+    assert dict(record.headers)["ce_type"] == b"task.created"
+
+
+def test_each_outcome_is_shown_once() -> None:
+    """The example of outcomes has all three words, and the errors behind two of them."""
+    said = run("examples/outcomes.py")
+    for expected in (
+        r"tasks\[0\]@0 persisted in .*, 1 attempt\n  -> persisted",
+        r"tasks\[0\]@1 persisted in .*, \d+ attempts\n  -> persisted",
+        r"EventTooLargeError: .*\n  -> not in the log. Fix it",
+        r"UnavailableError: .*\(budget\).*\n  -> not in the log. Publish again",
+        r"PossiblyPersistedError: .*\(budget\).*\n  -> perhaps in the log, with the id [0-9a-f-]{36}",
+        r"tasks\[0\] handed to the socket in .*\n  -> possibly persisted",
+    ):
+        assert re.search(expected, said), said
+
+
+@contextmanager
+def worker(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run the worker until it works."""
+    command = [sys.executable, "examples/worker.py", *arguments]
+    with subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        try:
+            assert process.stdout is not None
+            assert "until Ctrl-C" in process.stdout.readline()
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.wire
+def test_a_worker_drains_when_it_is_told_to_end() -> None:
+    """After SIGTERM every job it says is done is in the log, and so is its last word."""
+    with EmbeddedKafka() as kafka:
+        kafka.create_topic("jobs", 4)
+        kafka.create_topic("workers")
+        with worker(kafka.url) as process:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(1)  # it works, until somebody ends it
+            process.terminate()
+            said, _ = process.communicate(timeout=20)
+        done = int(re.findall(r"(\d+) jobs done", said)[0])
+        assert done == len(read_topic(kafka.bootstrap_servers, "jobs")) > 0
+        assert len(read_topic(kafka.bootstrap_servers, "workers")) == 1
+    assert "closed: 1 confirmed, 0 failed, 0 unconfirmed" in said
+    assert process.returncode == 0
+
+
+def test_a_second_signal_hurries_a_worker() -> None:
+    """With nobody to publish to it would wait for its budgets; hurried, it names what stays open."""
+    with worker("kafka://127.0.0.1:1") as process:
+        time.sleep(0.3)  # its first jobs are being published
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "finishing\n"
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=10)
+    assert re.search(r"closed: 0 confirmed, 0 failed, [1-8] unconfirmed", said), said
+    assert said.count("stays open") == said.count(": not persisted") > 0
+    assert process.returncode == 1
