@@ -115,14 +115,22 @@ def test_a_batch_holds_a_bounded_number_of_records() -> None:
 
 
 def test_the_size_that_a_topic_refused_bounds_later_cuts_of_all_its_partitions() -> None:
-    """Code 10 teaches the topic's limit once."""
+    """Code 10 teaches the topic's limit: below half of what was refused, as its halves are tried next."""
     limit = SizeLimit()
     bench, other = Bench(limit=limit), Bench(limit=limit)
-    entries = bench.publish(*["0123456789"] * 4)
+    entries = bench.publish(*["0123456789"] * 8)
     bench.attempt(rejected(10))
-    assert limit.bytes == 61 + 4 * entries[0].size - 1
-    other.publish(*["0123456789"] * 4)
-    assert len(other.send().entries) == 3
+    assert limit.bytes == (61 + 8 * entries[0].size) // 2 - 1
+    other.publish(*["0123456789"] * 8)
+    assert len(other.send().entries) == 2
+
+
+def test_a_single_record_that_a_topic_refused_teaches_its_own_size() -> None:
+    """There is nothing to halve; a smaller one may still fit."""
+    bench = Bench()
+    (entry,) = bench.publish("0123456789")
+    bench.attempt(rejected(10))
+    assert bench.partition._limit.bytes == 61 + entry.size - 1
 
 
 def test_a_size_limit_only_shrinks() -> None:
