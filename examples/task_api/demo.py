@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 from rich.console import Console
@@ -60,7 +61,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--broker", choices=("embedded", "kafka"), default="embedded", help="default: %(default)s")
     parser.add_argument("--tasks", type=int, default=200, help="how many to create (default: %(default)s)")
-    parser.add_argument("--concurrency", type=int, default=25, help="requests at once (default: %(default)s)")
+    parser.add_argument("--concurrency", type=int, default=10, help="requests at once (default: %(default)s)")
     options = parser.parse_args(arguments)
     if options.tasks < 1 or options.concurrency < 1:
         parser.error("--tasks and --concurrency are at least 1")
@@ -123,8 +124,20 @@ async def _create(client: httpx2.AsyncClient, left: Iterator[tuple[int, str]], a
     """Create a task, and another one, until none is left."""
     for number, title in left:
         began = time.perf_counter()
+        status, body = await _post(client, title)
+        answers[number] = Answer(title, status, body, time.perf_counter() - began)
+
+
+async def _post(client: httpx2.AsyncClient, title: str) -> tuple[int, dict[str, Any]]:
+    """Return what was answered; no answer, or one that is no JSON, is one that confirms nothing."""
+    try:
         response = await client.post("/tasks", json={"title": title})
-        answers[number] = Answer(title, response.status_code, response.json(), time.perf_counter() - began)
+    except httpx2.HTTPError as error:
+        return 0, {"status": "no answer", "detail": repr(error)}
+    try:
+        return response.status_code, dict(response.json())
+    except ValueError:
+        return response.status_code, {"status": "no JSON", "detail": response.text}
 
 
 if __name__ == "__main__":
