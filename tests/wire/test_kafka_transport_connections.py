@@ -250,6 +250,15 @@ async def test_embedded_brokers_down_and_up() -> None:
             assert kafka.transport.problems() == ()
 
 
+async def test_an_idle_client_stays_ready(broker: FakeBroker) -> None:
+    """Its broker restarted while nobody wrote: readiness must not wait for a batch that readiness holds back."""
+    async with client(broker.address) as kafka:
+        await kafka.put()
+        broker.drop()
+        await asyncio.sleep(0.3)
+        assert kafka.transport.problems() == ()
+
+
 # --- being let in -------------------------------------------------------------------------
 
 

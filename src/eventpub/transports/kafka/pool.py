@@ -42,11 +42,20 @@ class Pool:
             if node in addresses:
                 outbox.line.move(addresses[node])
 
-    def problems(self) -> tuple[str, ...]:
-        """Say what keeps each broker from being written to; nothing as long as one can be."""
-        lines = [outbox.line for outbox in self._outboxes.values()]
-        faults = [str(line.fault) for line in lines if line.link is None and line.fault is not None]
-        return tuple(dict.fromkeys(faults)) if len(faults) == len(lines) else ()
+    @property
+    def connected(self) -> bool:
+        """Whether any broker can be written to."""
+        return any(outbox.line.link is not None for outbox in self._outboxes.values())
+
+    @property
+    def faults(self) -> list[ConnectionFault]:
+        """What keeps brokers from being written to that somebody waits for.
+
+        A broker that was lost while nobody wrote is not connected to again before it is
+        needed: counting it would leave an idle client "not ready" for ever.
+        """
+        lines = [outbox.line for outbox in self._outboxes.values() if outbox.line.bell]
+        return [line.fault for line in lines if line.fault is not None]
 
     def close(self, fault: ConnectionFault) -> None:
         """End every batch with its value and every connection by abort."""

@@ -207,9 +207,12 @@ class _Running:
 
     def problems(self) -> tuple[str, ...]:
         """Say why nothing could be written now."""
-        if self._contact.faults:
-            return tuple(str(fault) for fault in self._contact.faults.values())
-        return self._pool.problems() if self.metadata.answered else ("no broker has answered yet",)
+        if self._pool.connected:
+            return ()
+        faults = [*self._contact.faults.values(), *self._pool.faults]
+        if not faults and not self.metadata.answered:
+            return ("no broker has answered yet",)
+        return tuple(dict.fromkeys(str(fault) for fault in faults))
 
     async def wait_until_ready(self, partition: TopicPartition, acks: Acks) -> Rejected | None:
         """Wait until a batch could be written, for its leader or for the connection, without polling."""
