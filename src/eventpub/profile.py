@@ -144,7 +144,7 @@ class DeliveryProfile:
     def _adapt_time_limits(self) -> None:
         """Fill in the limits that were not given."""
         if self._given["delivery_timeout"] is None:
-            longest = (self.request_timeout or 0.0) + self.linger
+            longest = (self.request_timeout or LONGEST_DEFAULT_REQUEST) + self.linger
             self._set("delivery_timeout", max(DEFAULT_DELIVERY_TIMEOUT, longest))
         if self._given["request_timeout"] is None:
             self._set("request_timeout", min(LONGEST_DEFAULT_REQUEST, self.delivery_timeout))
@@ -172,7 +172,7 @@ class DeliveryProfile:
             "give the profile a name for statistics and messages",
         )
         yield (
-            isinstance(self.acks, bool) or self.acks not in get_args(Acks),
+            type(self.acks) not in {int, str} or self.acks not in get_args(Acks),
             "acks",
             f"{self.acks!r} is not known to Kafka",
             'use "all", 1 or 0',
@@ -190,13 +190,19 @@ class DeliveryProfile:
             'use acks="all", or add idempotence=False, or start from STANDARD',
         )
         yield (
-            bool(self.allow_duplicates and self.idempotence),
+            not isinstance(self.allow_duplicates, bool),
+            "allow_duplicates",
+            f"{self.allow_duplicates!r} is neither True nor False",
+            "give one of them",
+        )
+        yield (
+            self.allow_duplicates is True and self.idempotence is True,
             "allow_duplicates",
             "never acts with idempotence=True, where the broker drops a resend",
             "leave it out, or add idempotence=False",
         )
         yield (
-            bool(self.allow_duplicates and self.acks == 0),
+            self.allow_duplicates is True and self.acks == 0,
             "allow_duplicates",
             "never acts with acks=0, where no answer comes that a retry could follow",
             "leave it out, or use acks=1",
@@ -235,10 +241,14 @@ def as_seconds(setting: str, value: Seconds, *, zero: bool = False) -> float:
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ConfigurationError.of(setting, f"got {type(value).__name__}", "give seconds or a timedelta")
-    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+    try:
+        seconds = float(value)
+    except OverflowError:  # an int beyond every float
+        seconds = math.inf
+    if not math.isfinite(seconds) or seconds < 0 or (seconds == 0 and not zero):
         limit = "0 or more" if zero else "more than 0"
-        raise ConfigurationError.of(setting, f"{value!r} s is no usable duration", f"give {limit}, finite")
-    return float(value)
+        raise ConfigurationError.of(setting, f"{seconds!r} s is no usable duration", f"give {limit}, finite")
+    return seconds
 
 
 CRITICAL = DeliveryProfile("critical")
