@@ -32,6 +32,7 @@ BROKER_NOT_AVAILABLE = 8
 UNKNOWN_AFTER_ANSWERS = 4
 BETWEEN_ANSWERS = 0.25
 KNOWN_BEFORE = 30.0
+TIMER_EARLY = 1e-6  # seconds: a timer may fire within its clock's resolution before its time
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -188,7 +189,7 @@ class MemoryTransport:
 
     async def _sleep(self, seconds: float) -> None:
         until = self._now() + seconds
-        while not self._closed and (left := until - self._now()) > 0:
+        while not self._closed and (left := until - self._now()) > TIMER_EARLY:
             await self._changed.wait(left)
 
     def _learn(self, topic: str, count: int) -> int:
