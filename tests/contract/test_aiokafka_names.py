@@ -160,6 +160,16 @@ def test_tokens_are_provided_by_this_class() -> None:
     assert inspect.iscoroutinefunction(AbstractTokenProvider.token)
 
 
+def test_scram_is_made_and_derives_its_key_by_these_names() -> None:
+    """Overridden to bound the iterations."""
+    assert list(inspect.signature(conn.ScramAuthenticator.create_salted_password).parameters)[1:] == [
+        "salt",
+        "iterations",
+    ]
+    assert "self.create_salted_password(salt, iterations)" in inspect.getsource(conn.ScramAuthenticator)
+    assert "authenticator = self.authenticator_scram()" in inspect.getsource(AIOKafkaConnection)
+
+
 def test_errors_have_these_names() -> None:
     """Translated once, in `wire`."""
     assert kafka_errors.SaslAuthenticationFailed.errno == 58

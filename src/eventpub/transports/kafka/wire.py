@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from aiokafka import codec
 from aiokafka import errors as kafka_errors
 from aiokafka.abc import AbstractTokenProvider
-from aiokafka.conn import AIOKafkaConnection
+from aiokafka.conn import AIOKafkaConnection, ScramAuthenticator
 from aiokafka.protocol import admin as admin_api
 from aiokafka.protocol import metadata as metadata_api
 from aiokafka.protocol import produce as produce_api
@@ -58,6 +58,8 @@ _HAS_CODEC: dict[Compression, Callable[[], bool]] = {
 _MAGIC = 2
 _UNLIMITED = 2**31 - 1  # what fits is decided before
 _NO_TRANSACTION_TIMEOUT = 2**31 - 1
+_SCRAM_ITERATIONS = (4096, 1_000_000)
+"""RFC 7677 asks for 4,096 at least; Kafka allows its administrators 16,384 at most."""
 
 T = TypeVar("T")
 
@@ -238,6 +240,18 @@ class _Tokens(AbstractTokenProvider):  # type: ignore[misc]
         return token
 
 
+class _Scram(ScramAuthenticator):  # type: ignore[misc]
+    """SCRAM with bounds on the work that a broker may ask for."""
+
+    def create_salted_password(self, salt: bytes, iterations: int) -> None:
+        """Derive the key; in a thread that nobody can stop, so not for hours."""
+        if not _SCRAM_ITERATIONS[0] <= iterations <= _SCRAM_ITERATIONS[1]:
+            raise AccessRefusedError(
+                f"the broker asks for {iterations} SCRAM iterations, outside of {_SCRAM_ITERATIONS}"
+            )
+        super().create_salted_password(salt, iterations)
+
+
 class _Socket(AIOKafkaConnection):  # type: ignore[misc]
     """aiokafka's connection, closed by abort, and with the lifetime of its SASL session kept."""
 
@@ -263,6 +277,15 @@ class _Socket(AIOKafkaConnection):  # type: ignore[misc]
             return self._authenticate(request)
         answer: Awaitable[Response] = super().send(request, expect_response)
         return answer
+
+    def authenticator_scram(self) -> _Scram:
+        """Return the client's side of SCRAM."""
+        return _Scram(
+            loop=self._loop,
+            sasl_plain_password=self._sasl_plain_password,
+            sasl_plain_username=self._sasl_plain_username,
+            sasl_mechanism=self._sasl_mechanism,
+        )
 
     async def _authenticate(self, request: Request) -> Response:
         plain = request.prepare(self._versions)
@@ -506,6 +529,8 @@ def _unreachable(broker: str, error: Exception, limit: float) -> ConnectionFault
             fault = UnreachableError(f"{broker} ended the connection during the TLS handshake")
         case ssl.SSLError():
             fault = AccessRefusedError(f"{broker}: TLS failed: {error}")
+        case error if isinstance(error, kafka_errors.UnsupportedSaslMechanismError):
+            fault = AccessRefusedError(f"{broker} does not offer this sasl_mechanism (code 33)")
         # A wrong server signature (SCRAM) is a ValueError of aiokafka's.
         case error if isinstance(error, (*_SASL_REFUSALS, ValueError, AssertionError)):
             fault = AccessRefusedError(f"{broker} refused the authentication: {error}")
@@ -518,7 +543,6 @@ def _unreachable(broker: str, error: Exception, limit: float) -> ConnectionFault
 
 _SASL_REFUSALS = (
     kafka_errors.SaslAuthenticationFailed,
-    kafka_errors.UnsupportedSaslMechanismError,
     kafka_errors.IllegalSaslStateError,
 )
 

@@ -133,6 +133,18 @@ def test_leaders_are_read_and_minus_one_is_none() -> None:
     assert answer == wire.TopicMetadata("t", 0, {0: 1, 1: None})
 
 
+# --- authentication ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("iterations", [1, 4095, 1_000_001, 2**31])
+def test_a_broker_may_not_ask_for_any_amount_of_work(iterations: int) -> None:
+    """Too little gives the password away to a dictionary; too much keeps a thread busy for hours."""
+    scram = wire._Scram(loop=None, sasl_plain_password="pw", sasl_plain_username="u", sasl_mechanism="SCRAM-SHA-256")
+    with pytest.raises(AccessRefusedError, match="iterations"):
+        scram.process_server_first_message(f"r={scram._nonce}x,s=c2FsdA==,i={iterations}")
+    scram.process_server_first_message(f"r={scram._nonce}x,s=c2FsdA==,i=4096")
+
+
 # --- translation ------------------------------------------------------------------------
 
 
