@@ -68,6 +68,27 @@ class ConfigurationError(EventPubError, ValueError):
         return type(self), (self.findings,)
 
 
+class Findings:
+    """Collects what several parts of a configuration find wrong, to raise all of it at once."""
+
+    def __init__(self) -> None:
+        self._found: list[Finding] = []
+
+    def __enter__(self) -> None:
+        """Begin a part; what it finds wrong is kept, and the next part has its turn."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        if isinstance(error, ConfigurationError):
+            self._found.extend(error.findings)
+            return True
+        return False
+
+    def raise_any(self) -> None:
+        """Raise `ConfigurationError` if a part found something."""
+        if self._found:
+            raise ConfigurationError(self._found)
+
+
 class UsageError(EventPubError, RuntimeError):
     """A call that makes no sense here: the message says what to call instead."""
 

@@ -16,8 +16,17 @@ from eventpub._engine.pending import PendingDelivery
 from eventpub._target import Target, transport_for
 from eventpub.buffer import BufferLimits
 from eventpub.cloudevents import Encoder
+from eventpub.envelope import of_kind
 from eventpub.event import Event
-from eventpub.exceptions import PublisherClosed, PublisherNotOpen, PublishError, StartError, UsageError
+from eventpub.exceptions import (
+    ConfigurationError,
+    Findings,
+    PublisherClosed,
+    PublisherNotOpen,
+    PublishError,
+    StartError,
+    UsageError,
+)
 from eventpub.intake import CommonOptions, Intake, PublishOptions, check_kind, several
 from eventpub.partitioner import partition_for
 from eventpub.profile import CRITICAL, DeliveryProfile, Seconds, as_seconds
@@ -88,13 +97,22 @@ class Publisher:
         client_id: str = "eventpub",
     ) -> None:
         self._state = PublisherState.NEW
-        self._profiles = Profiles(profile, profiles or {})
-        self._intake = Intake(Encoder(source, topic_for, serializer), self._profiles)
-        self._transport: Transport = transport_for(target, client_id)
-        self._buffer = buffer or BufferLimits()
-        self._eager = connect == "eager"
-        self._start_timeout = as_seconds("start_timeout", start_timeout)
-        self._hooks = Hooks(hooks)
+        findings = Findings()
+        with findings:
+            self._profiles = Profiles(profile, profiles or {})
+        with findings:
+            self._encoder = Encoder(source, topic_for, serializer)
+        with findings:
+            self._transport: Transport = transport_for(target, client_id)
+        with findings:
+            self._start_timeout = as_seconds("start_timeout", start_timeout)
+        with findings:
+            self._hooks = Hooks(hooks)
+        with findings:
+            self._eager = _eager(connect)
+        findings.raise_any()
+        self._intake = Intake(self._encoder, self._profiles)
+        self._buffer = BufferLimits() if buffer is None else of_kind("buffer", buffer, BufferLimits)
         self._engine: Engine | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
@@ -190,7 +208,8 @@ class Publisher:
         await self.aclose()
 
     def __del__(self) -> None:
-        if getattr(self, "_state", None) in {PublisherState.OPENING, PublisherState.OPEN}:
+        never_closed = getattr(self, "_state", None) in {PublisherState.OPENING, PublisherState.OPEN}
+        if never_closed and os.getpid() == self._pid:  # in a forked child it is the parent's to close
             warnings.warn(f"{self!r} was never closed; await aclose()", ResourceWarning, source=self, stacklevel=2)
 
     def _enter(self, state: PublisherState) -> None:
@@ -284,7 +303,7 @@ class Publisher:
 
     def _open_engine(self, *events: Event | Record) -> Engine:
         """Return the engine to publish with, or say why there is none."""
-        if self._state is PublisherState.OPEN and asyncio.get_running_loop() is self._loop and self._engine:
+        if self._state is PublisherState.OPEN and self._engine and _running_loop() is self._loop:
             return self._engine
         raise self._refusal(*events)
 
@@ -301,7 +320,7 @@ class Publisher:
         return PublisherClosed(text, event_id=event_id, record=event)
 
     def _check_loop(self) -> None:
-        if self._loop is not None and asyncio.get_running_loop() is not self._loop:
+        if self._loop is not None and _running_loop() is not self._loop:
             raise self._wrong_loop()
 
     def _wrong_loop(self) -> UsageError:
@@ -309,7 +328,8 @@ class Publisher:
             return UsageError(
                 "this publisher was opened before a fork: its sockets belong to the parent; open one in each process"
             )
-        return UsageError("this publisher was opened on another event loop; publish there, or open one on this loop")
+        where = "on another event loop" if _running_loop() else "on an event loop, and none is running here"
+        return UsageError(f"this publisher was opened {where}; publish there, or open one on this loop")
 
     # --- looking in ----------------------------------------------------------------
 
@@ -342,13 +362,13 @@ class Publisher:
         """Return once `health` says ready.
 
         Raises:
-            StartError: it did not within *timeout* seconds; the message holds the reasons.
+            StartError: it did not within *timeout* seconds, or is closing; the message holds the reasons.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + as_seconds("timeout", timeout)
         while not (health := self.health()).ready:
-            if loop.time() >= deadline:
-                raise StartError(f"not ready after {timeout} s: {'; '.join(health.reasons)}")
+            if loop.time() >= deadline or self._state in {PublisherState.DRAINING, PublisherState.CLOSED}:
+                raise StartError(str(health))
             await asyncio.sleep(_POLL_READY)
 
     def statistics(self) -> PublisherStatistics:
@@ -363,3 +383,16 @@ class Publisher:
 
     def __repr__(self) -> str:
         return f"<Publisher {self._state.value}>"
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _eager(connect: str) -> bool:
+    if connect not in {"lazy", "eager"}:
+        raise ConfigurationError.of("connect", f"{connect!r} is no way to start", 'use "lazy" or "eager"')
+    return connect == "eager"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from eventpub.exceptions import ConfigurationError, Finding
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -18,6 +20,12 @@ class Hooks:
 
     def __init__(self, hooks: Iterable[object] = ()) -> None:
         hooks = tuple(hooks)
+        deaf = [type(hook).__name__ for hook in hooks if not any(hasattr(hook, name) for name in self.__slots__)]
+        if deaf:
+            names = ", ".join(self.__slots__)
+            raise ConfigurationError(
+                Finding("hooks", f"{name} has none of {names}", "see eventpub.abc.Hook") for name in deaf
+            )
         self.on_attempt = _methods(hooks, "on_attempt")
         self.on_outcome = _methods(hooks, "on_outcome")
         self.on_late_outcome = _methods(hooks, "on_late_outcome")
