@@ -43,7 +43,8 @@ async def test_stop_after_attempt() -> None:
     """It gives up after that many attempts, long before the budget ends, and says so."""
     broker = one_partition()
     broker.reject_next(19, times=100)
-    async with opened(broker, profile=profile(stop=stop_after_attempt(3), wait=wait_fixed(1))) as publisher:
+    policy = RetryPolicy(wait=wait_fixed(1), stop=stop_after_attempt(3), retry=retry_if_exception_type(PublishError))
+    async with opened(broker, profile=CRITICAL.replace(retry=policy)) as publisher:
         error = await error_of(publisher.publish(record(1)))
         assert isinstance(error, UnavailableError)
         assert (error.reason, error.attempts, error.kafka_code) == ("attempts", 3, 19)
