@@ -224,16 +224,18 @@ class Engine:
         self._timer = None
         now = self.loop.time()
         # Timers may fire within the clock's resolution before their time.
-        for entry in self._deadlines.due(now + 0.001, _EXPIRED_AT_ONCE):
+        due = self._deadlines.due(now + 0.001, _EXPIRED_AT_ONCE)
+        problems = self.transport.problems() if due else ()
+        for entry in due:
             if not entry.ended:  # else a hook that was told of another one withdrew it
-                self._expire(entry, now)
+                self._expire(entry, now, problems)
         self._set_timer()
 
-    def _expire(self, entry: Entry, now: float) -> None:
+    def _expire(self, entry: Entry, now: float, problems: tuple[str, ...]) -> None:
         if entry.partition is None:
-            outcome: PublishError = Ending(entry.record.topic, None, (), now).unavailable(entry, "budget")
+            outcome: PublishError = Ending(entry.record.topic, None, (), now, problems).unavailable(entry, "budget")
         else:
-            outcome = entry.partition.interrupted(entry, "budget", now)
+            outcome = entry.partition.interrupted(entry, "budget", now, problems)
         self._end_early(entry)
         self._tell(entry, outcome)
         self._relax(entry)

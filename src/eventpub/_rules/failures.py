@@ -32,11 +32,22 @@ _ADVICE = {
 
 
 class Ending:
-    """How a batch ends without an acknowledgement: the same for all of its records but for their names."""
+    """How a batch ends without an acknowledgement: the same for all of its records but for their names.
 
-    __slots__ = ("_history", "_now", "_partition", "_topic")
+    *problems* are what keeps the brokers away now; told where no attempt was made that could tell.
+    """
 
-    def __init__(self, topic: str, partition: int | None, history: tuple[Attempt, ...], now: float) -> None:
+    __slots__ = ("_history", "_now", "_partition", "_problems", "_topic")
+
+    def __init__(
+        self,
+        topic: str,
+        partition: int | None,
+        history: tuple[Attempt, ...],
+        now: float,
+        problems: tuple[str, ...] = (),
+    ) -> None:
+        self._problems = problems
         self._topic = topic
         self._partition = partition
         self._history = history
@@ -95,4 +106,5 @@ class Ending:
         tries = len(self._history)
         tail = f", the last one {self._history[-1]}" if tries else ""
         attempts = f"{tries} attempt{'' if tries == 1 else 's'}{tail}"
-        return f"{self._where()}: {what} ({reason}) after {spent:.2f} s of {budget:g} s, {attempts}; {_ADVICE[reason]}"
+        why = "; ".join(self._problems) if self._problems and not tries else _ADVICE[reason]
+        return f"{self._where()}: {what} ({reason}) after {spent:.2f} s of {budget:g} s, {attempts}; {why}"

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from eventpub.profile import DeliveryProfile
 
 MIN_ATTEMPT = 0.05  # seconds an attempt must have before it, unless the whole budget is shorter
-TIMER_EARLY = 0.001  # seconds: a timer may fire within its clock's resolution before its time; asked then, do not wait on
+TIMER_EARLY = (
+    0.001  # seconds: a timer may fire within its clock's resolution before its time; asked then, do not wait on
+)
 MAX_RECORDS = 2_500  # in a batch: bounds how long cutting and settling hold the event loop
 _CORRUPT_TWICE = 2
 
@@ -440,10 +442,12 @@ class Partition:
         entry.batch = None
         return True
 
-    def interrupted(self, entry: Entry, reason: Literal["budget", "drain"], now: float) -> PublishError:
+    def interrupted(
+        self, entry: Entry, reason: Literal["budget", "drain"], now: float, problems: tuple[str, ...] = ()
+    ) -> PublishError:
         """Return what *entry*'s caller is told if it ends now for *reason*; its batch may live on."""
         history = () if entry.batch is None else entry.batch.history_at(now)
-        return self._ending(history, now).gave_up(entry, reason)
+        return Ending(*self.name, history, now, problems).gave_up(entry, reason)
 
     def stop_lingering(self) -> None:
         """Send what is queued as soon as it can be written."""
