@@ -106,5 +106,6 @@ class Ending:
         tries = len(self._history)
         tail = f", the last one {self._history[-1]}" if tries else ""
         attempts = f"{tries} attempt{'' if tries == 1 else 's'}{tail}"
-        why = "; ".join(self._problems) if self._problems and not tries else _ADVICE[reason]
-        return f"{self._where()}: {what} ({reason}) after {spent:.2f} s of {budget:g} s, {attempts}; {why}"
+        seen = f": {'; '.join(self._problems)}" if self._problems and not tries else ""
+        told = f"{self._where()}: {what} ({reason}) after {spent:.2f} s of {budget:g} s, {attempts}"
+        return f"{told}; {_ADVICE[reason]}{seen}"
