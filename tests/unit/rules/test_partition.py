@@ -229,6 +229,7 @@ def test_another_profile_next_changes_the_lane_s_mind() -> None:
     bench.expire(first)
     assert bench.partition.take(LOOSE, bench.now) is None
     assert bench.next() == Send(QUICK)
+    assert (bench.partition.cuts, bench.partition.mixed_cuts) == (0, 0)
 
 
 def test_a_refusal_meant_for_one_profile_fails_no_record_of_another() -> None:
@@ -734,17 +735,31 @@ def test_two_measured_round_trips_must_be_left_on_a_far_broker() -> None:
     assert enough not in bench.desk.told
 
 
-def test_the_round_trip_is_a_moving_average() -> None:
-    """One slow answer does not stay for ever."""
+@pytest.mark.parametrize("left, taken", [(1.2, True), (1.1, False)])
+def test_the_round_trip_is_a_moving_average(left: float, taken: bool) -> None:  # noqa: FBT001 - a case of the table
+    """One slow answer neither stays for ever nor is forgotten at once: 1 s, then 0.75, then 0.5625."""
     bench = Bench()
     for took in (1.0, 0.0, 0.0):
         bench.publish(1)
         bench.send()
         bench.answer(Acked(BROKER, 0), after=took)
-    late = bench.publish(2, budget=10)[0]
-    bench.now += 10 - 1.2
-    bench.send()
-    assert late not in bench.desk.told
+    bench.publish(2, budget=10)
+    bench.now += 10 - left
+    assert (bench.take() is not None) is taken
+
+
+def test_a_clean_piece_is_cut_anew_without_records_that_have_too_little_time_left() -> None:
+    """They end clean now, with what was tried in their history."""
+    bench = Bench()
+    (short,) = bench.publish(1, budget=1)
+    (long,) = bench.publish(2)
+    bench.attempt(rejected(19))
+    bench.now = 0.96
+    bench.attempt(Acked(BROKER, 0))
+    assert bench.values == [["1", "2"], ["2"]]
+    assert facts(bench.error(short)) == ("UnavailableError", "budget", 19, "N")
+    assert bench.offsets(long) == [0]
+    assert not bench.desk.room
 
 
 def test_a_frozen_batch_lives_until_the_last_of_its_budgets() -> None:
