@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import tenacity
@@ -289,6 +288,6 @@ class Stage:
                 assert order == sorted(order), f"{topic}[{partition}]: {order}"
 
     @property
-    def words(self) -> Counter[str]:
-        """How many publishes came to which word."""
-        return Counter(outcome.status.value for told in self.heard.values() for outcome in told)
+    def transcript(self) -> list[str]:
+        """Every outcome in the order in which it was told."""
+        return [f"{number}: {outcome}" for told in (self.heard, self.heard_late) for number, (outcome,) in told.items()]

@@ -52,14 +52,14 @@ class Drain:
         self._failed: list[PublishError] = []
         self._unconfirmed: list[PublishError] = []
         self._over = asyncio.Event()
-        self.pending = set(entries)
+        self.pending = dict.fromkeys(entries)
         self.closing = False
 
     def note(self, entry: Entry) -> None:
         """*entry* has ended, or was withdrawn (then it has no outcome)."""
         if entry not in self.pending:
             return
-        self.pending.discard(entry)
+        del self.pending[entry]
         if isinstance(entry.outcome, Delivery):
             self._confirmed += 1
         elif entry.outcome is not None:

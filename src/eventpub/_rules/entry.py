@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 RECORD_OVERHEAD = 21  # lengths, attributes and deltas of one record, magic 2, at their longest in practice
 HEADER_OVERHEAD = 4  # the lengths of a header's name and value, likewise
 
-_NO_BUCKET: set[Entry] = set()  # of entries that nobody watches
+_NO_BUCKET: dict[Entry, None] = {}  # of entries that nobody watches
 
 
 class Entry:
@@ -71,7 +71,7 @@ class Entry:
         self.profile = profile
         self.started = started
         self.deadline = deadline
-        self.bucket: set[Entry] = _NO_BUCKET
+        self.bucket: dict[Entry, None] = _NO_BUCKET
         self.queue: EntryQueue | None = None
         self.partition: Partition | None = None
         self.batch: Batch | None = None

@@ -106,6 +106,16 @@ def test_all_that_are_open_can_be_counted_and_seen() -> None:
     assert len(deadlines) == 10
 
 
+def test_those_due_together_end_in_the_order_of_their_publishes() -> None:
+    """Which also makes a schedule of faults repeat: a set would go by memory addresses."""
+    deadlines, entries = Deadlines(), [due_at(1.0) for _ in range(50)]
+    for each in entries:
+        deadlines.add(each)
+    deadlines.discard(entries.pop(20))
+    assert deadlines.due(2.0, 100) == entries
+    assert list(deadlines) == entries
+
+
 def test_everybody_is_due_once_in_the_order_of_the_buckets() -> None:
     """Against a plain sort, with entries that end early."""
     chance = random.Random(7)
