@@ -12,8 +12,8 @@ from eventpub._rules.entry import Entry
 from eventpub.budget import ENCLOSING_DEADLINE
 from eventpub.cloudevents import Encoder
 from eventpub.event import Event
-from eventpub.exceptions import UnavailableError, UsageError
-from eventpub.profile import DeliveryProfile, Seconds, as_seconds
+from eventpub.exceptions import EventTooLargeError, UnavailableError, UsageError
+from eventpub.profile import MAX_REQUEST_BYTES, DeliveryProfile, Seconds, as_seconds
 from eventpub.profiles import Profiles
 from eventpub.record import Record
 
@@ -66,6 +66,7 @@ class Intake:
             UsageError: neither an `Event` nor a `Record`, or an option of the wrong type.
             ConfigurationError: an option with a wrong value.
             SerializationError: the event has no form on the wire.
+            EventTooLargeError: no request can hold the event.
             UnavailableError: the budget around the call is spent already.
         """
         said = options.pop("profile", None) if options else None
@@ -83,7 +84,14 @@ class Intake:
         if deadline <= now:
             text = f"{record.topic}: the budget around this publish was already spent; nothing was sent"
             raise UnavailableError(text, event_id=event_id, topic=record.topic, reason="budget", record=event)
-        return Entry(event, event_id, record, profile, now, deadline)
+        entry = Entry(event, event_id, record, profile, now, deadline)
+        if entry.size > MAX_REQUEST_BYTES and profile.compression == "none":
+            # A broker closes the connection of a request beyond its socket.request.max.bytes
+            # instead of answering: sent, such an event would end as possibly persisted.
+            limit = f"no request takes more than {MAX_REQUEST_BYTES}"
+            text = f"{record.topic}: the event has {entry.size} bytes, {limit}; make it smaller, or use compression"
+            raise EventTooLargeError(text, event_id=event_id, topic=record.topic, record=event)
+        return entry
 
 
 def several(events: Iterable[Event | Record]) -> list[Event | Record]:

@@ -15,6 +15,7 @@ from eventpub import (
     Delivery,
     Event,
     EventRegistry,
+    EventTooLargeError,
     PersistenceStatus,
     Publisher,
     Record,
@@ -342,3 +343,22 @@ async def test_memory_url_is_a_broker_of_its_own() -> None:
     """``memory://`` needs nothing and takes every topic."""
     async with Publisher("memory://", source="/s") as publisher:
         assert (await publisher.publish(Noted(key="k"))).offset == 0
+
+
+async def test_an_event_that_no_request_can_hold_was_sent() -> None:
+    """What is beyond 8 MiB as it is fails at the call; smaller limits are the brokers' to tell."""
+    broker = one_partition()
+    async with opened(broker) as publisher:
+        huge = record("x" * (8 * 1024 * 1024))
+        with pytest.raises(EventTooLargeError, match="8388608; make it smaller") as caught:
+            await publisher.publish(huge)
+        assert (caught.value.status, caught.value.topic) == (PersistenceStatus.NOT_PERSISTED, "t")
+        assert caught.value.record is huge
+        with pytest.raises(EventTooLargeError):
+            publisher.publish_nowait(huge)
+        reports = await publisher.publish_many([record(1), huge, record(2)])
+        assert isinstance(reports[1], EventTooLargeError)
+        assert len(reports.deliveries) == 2
+        assert broker.received["produce"] == 1
+        packed = await publisher.publish(huge, profile=CRITICAL.replace(compression="gzip"))
+        assert packed.offset == 2
