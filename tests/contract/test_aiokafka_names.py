@@ -52,6 +52,8 @@ def test_the_methods_we_override_have_these_signatures() -> None:
     assert list(inspect.signature(AIOKafkaConnection.send).parameters) == ["self", "request", "expect_response"]
     assert list(inspect.signature(AIOKafkaConnection.close).parameters) == ["self", "reason", "exc"]
     assert list(inspect.signature(AIOKafkaConnection._handle_frame).parameters) == ["self", "resp"]
+    assert list(inspect.signature(AIOKafkaConnection._read).parameters) == ["self_ref"]
+    assert "create_task(self._read(self_ref))" in inspect.getsource(AIOKafkaConnection._create_reader_task)
     source = inspect.getsource(conn)
     assert "self._handle_frame(resp)" in source
     assert "await self.send(SaslAuthenticateRequest(payload))" in source
@@ -166,8 +168,10 @@ def test_scram_is_made_and_derives_its_key_by_these_names() -> None:
         "salt",
         "iterations",
     ]
-    assert "self.create_salted_password(salt, iterations)" in inspect.getsource(conn.ScramAuthenticator)
-    assert "authenticator = self.authenticator_scram()" in inspect.getsource(AIOKafkaConnection)
+    assert "self.create_salted_password(salt, iterations)" in inspect.getsource(
+        conn.ScramAuthenticator.process_server_first_message
+    )
+    assert "authenticator = self.authenticator_scram()" in inspect.getsource(AIOKafkaConnection._do_sasl_handshake)
 
 
 def test_errors_have_these_names() -> None:

@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 
 from eventpub.abc import ProducerId, Rejected
 from eventpub.config import Address
+from eventpub.transports.kafka.answers import ClusterMetadata
 from eventpub.transports.kafka.errors import (
     AccessRefusedError,
     ConnectionFault,
@@ -21,7 +22,6 @@ from eventpub.transports.kafka.errors import (
     NoAnswerError,
 )
 from eventpub.transports.kafka.line import RENEW_AT
-from eventpub.transports.kafka.wire import ClusterMetadata
 
 T = TypeVar("T")
 

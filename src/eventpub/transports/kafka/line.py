@@ -13,6 +13,7 @@ from typing import Protocol
 
 from eventpub.abc import Acks
 from eventpub.config import Address
+from eventpub.transports.kafka.answers import ProduceReply, Topics
 from eventpub.transports.kafka.backoff import RECONNECT, REFUSED
 from eventpub.transports.kafka.bell import Bell
 from eventpub.transports.kafka.errors import (
@@ -20,7 +21,6 @@ from eventpub.transports.kafka.errors import (
     ConnectionFault,
     ConnectionLostError,
 )
-from eventpub.transports.kafka.wire import ProduceReply, Topics
 
 RENEW_AT = 0.85
 """Share of a SASL session after which its successor is made (KIP-368)."""

@@ -20,6 +20,7 @@ from eventpub.abc import (
     Unacknowledged,
     WireBatch,
 )
+from eventpub.transports.kafka.answers import ProduceAnswer, Topics
 from eventpub.transports.kafka.errors import (
     ConnectionFault,
     ConnectionLostError,
@@ -27,7 +28,6 @@ from eventpub.transports.kafka.errors import (
     UnreachableError,
 )
 from eventpub.transports.kafka.line import Line, Link
-from eventpub.transports.kafka.wire import ProduceAnswer, Topics
 
 MAX_REQUEST = 8 * 1024 * 1024
 _BROKER_SHARE = 0.9

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 from eventpub.abc import Rejected, TopicPartition
 from eventpub.config import Address
+from eventpub.transports.kafka.answers import ClusterMetadata
 from eventpub.transports.kafka.backoff import RECONNECT, REFUSED, Backoff
 from eventpub.transports.kafka.bell import Bell, first_ring
 from eventpub.transports.kafka.contact import Contact
 from eventpub.transports.kafka.errors import AccessRefusedError, ConnectionFault
 from eventpub.transports.kafka.topics import DENIALS_APART, DENIALS_BELIEVED, UNKNOWN_TOPIC_OR_PARTITION, Topic, Topics
-from eventpub.transports.kafka.wire import ClusterMetadata
 
 MAX_AGE = 300.0
 _TICK = 0.001

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from eventpub.abc import Rejected, TopicPartition
 from eventpub.config import Address
-from eventpub.transports.kafka.wire import ClusterMetadata, TopicMetadata
+from eventpub.transports.kafka.answers import ClusterMetadata, TopicMetadata
 
 UNKNOWN_TOPIC_OR_PARTITION = 3
 _INVALID_TOPIC = 17

@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 import struct
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import weakref
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeVar
+from types import NoneType
+from typing import Any, TypeVar
 
 from aiokafka import codec
 from aiokafka import errors as kafka_errors
@@ -40,11 +42,12 @@ from eventpub.config import Address, KafkaConfig, TokenProvider
 from eventpub.exceptions import ConfigurationError
 from eventpub.profile import as_seconds
 from eventpub.record import Record
+from eventpub.transports.kafka import errors
+from eventpub.transports.kafka.answers import ClusterMetadata, ProduceAnswer, ProduceReply, TopicMetadata, Topics
 from eventpub.transports.kafka.errors import (
     AccessRefusedError,
     ConnectionFault,
-    ConnectionLostError,
-    NoAnswerError,
+    NotKafkaError,
     UnreachableError,
 )
 
@@ -57,6 +60,8 @@ _HAS_CODEC: dict[Compression, Callable[[], bool]] = {
 }
 _MAGIC = 2
 _UNLIMITED = 2**31 - 1  # what fits is decided before
+_LARGEST_ANSWER = 64 * 1024 * 1024
+"""Metadata of some 500,000 partitions; ``HTTP`` or a TLS alert read as a size are far above."""
 _NO_TRANSACTION_TIMEOUT = 2**31 - 1
 _SCRAM_ITERATIONS = (4096, 1_000_000)
 """RFC 7677 asks for 4,096 at least; Kafka allows its administrators 16,384 at most."""
@@ -64,43 +69,6 @@ _SCRAM_ITERATIONS = (4096, 1_000_000)
 T = TypeVar("T")
 
 Versions = dict[int, tuple[int, int]]
-Topics = list[tuple[str, list[tuple[int, bytes]]]]
-"""What a Produce request carries: topic, partition, encoded batch."""
-
-
-# --- values -----------------------------------------------------------------------------
-
-
-class TopicMetadata(NamedTuple):
-    """What a metadata answer says about one topic: an error code, or each partition's leader."""
-
-    topic: str
-    code: int
-    leaders: dict[int, int | None]
-
-
-class ClusterMetadata(NamedTuple):
-    """A metadata answer: where the brokers listen now, and the topics asked for."""
-
-    brokers: dict[int, Address]
-    topics: tuple[TopicMetadata, ...]
-
-
-class ProduceAnswer(NamedTuple):
-    """An answer to a Produce request; with acks=0 an empty one, when the socket took the bytes."""
-
-    results: Mapping[TopicPartition, Acked | Rejected]
-    throttle: float
-
-
-class ProduceReply(Protocol):
-    """Whoever waits for a Produce answer. Both are called from the reader and must not raise."""
-
-    def answered(self, answer: ProduceAnswer, /) -> None:
-        """The broker answered; or, with acks=0, the socket took the bytes."""
-
-    def lost(self, fault: ConnectionFault, /) -> None:
-        """No answer will come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +234,12 @@ class _Socket(AIOKafkaConnection):  # type: ignore[misc]
         return versions
 
     @property
+    def reader(self) -> asyncio.StreamReader:
+        """The way in, once connected."""
+        reader: asyncio.StreamReader = self._reader
+        return reader
+
+    @property
     def writer(self) -> asyncio.StreamWriter:
         """The way out, once connected."""
         writer: asyncio.StreamWriter = self._writer
@@ -318,6 +292,24 @@ class _Socket(AIOKafkaConnection):  # type: ignore[misc]
             self._requests.append((correlation, request, reply))
         self._expects_none = reply is None
         self._writer.writelines((header, client, *pieces))
+
+    @staticmethod
+    async def _read(connection: weakref.ref[_Socket]) -> None:
+        """Read answers until the connection ends; as aiokafka's, but a frame is refused by its size."""
+        socket = connection()
+        reader = None if socket is None else socket.reader
+        del socket  # a connection that everybody forgot must not live on because of its reader
+        while reader is not None:
+            (size,) = _COUNT.unpack(await reader.readexactly(_COUNT.size))
+            if not _COUNT.size <= size <= _LARGEST_ANSWER:
+                # Its first bytes are somebody's greeting, or it wants our memory.
+                raise NotKafkaError(size)
+            frame = await reader.readexactly(size)
+            socket = connection()
+            if socket is None:
+                return
+            socket._handle_frame(frame)
+            del socket
 
     def _handle_frame(self, frame: bytes) -> None:
         # librdkafka's mock brokers answer acks=0 requests, which Kafka never does; aiokafka
@@ -379,13 +371,19 @@ class Connection:
         try:
             async with asyncio.timeout(self._limit):
                 await self._socket.connect()
-            self._produce = _newest(self.broker, _PRODUCE, self._socket.versions)
-            self._metadata = _newest(self.broker, _METADATA, self._socket.versions)
+            self._take_over()
         except BaseException as error:
             self._socket.close()
             if isinstance(error, Exception):
                 raise _unreachable(self.broker, error, self._limit) from error
             raise
+
+    def _take_over(self) -> None:
+        # The broker may have hung up in the turn in which it let us in; nobody would tell us.
+        if not self._socket.connected():
+            raise kafka_errors.KafkaConnectionError from self._socket.cause
+        self._produce = _newest(self.broker, _PRODUCE, self._socket.versions)
+        self._metadata = _newest(self.broker, _METADATA, self._socket.versions)
         self._writer = self._socket.writer
         # From the first byte on: with acks=0 "handed over" means that none is left here.
         self._writer.transport.set_write_buffer_limits(high=0)
@@ -517,45 +515,28 @@ def _topic_metadata(answer: Sequence[Any]) -> TopicMetadata:
 
 
 def _unreachable(broker: str, error: Exception, limit: float) -> ConnectionFault:
-    """Tell why no connection came about; the most specific reason wins."""
-    if isinstance(error.__cause__, ssl.SSLError):  # TLS 1.3: a missing client certificate shows only later
-        error = error.__cause__
+    """Tell why no connection came about."""
     match error:
-        case ConnectionFault():
-            fault = error
-        case TimeoutError():
-            fault = UnreachableError(f"{broker} did not let us in within {limit:g} s (connect_timeout)")
-        case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
-            fault = UnreachableError(f"{broker} ended the connection during the TLS handshake")
-        case ssl.SSLError():
-            fault = AccessRefusedError(f"{broker}: TLS failed: {error}")
-        case error if isinstance(error, kafka_errors.UnsupportedSaslMechanismError):
-            fault = AccessRefusedError(f"{broker} does not offer this sasl_mechanism (code 33)")
+        # The end of a connection has its reason chained.
+        case kafka_errors.KafkaConnectionError(__cause__=cause):
+            return errors.unreachable(broker, _end_of(cause), limit)
+        case kafka_errors.UnsupportedSaslMechanismError():
+            return AccessRefusedError(f"{broker} does not offer this sasl_mechanism (code 33)")
         # A wrong server signature (SCRAM) is a ValueError of aiokafka's.
-        case error if isinstance(error, (*_SASL_REFUSALS, ValueError, AssertionError)):
-            fault = AccessRefusedError(f"{broker} refused the authentication: {error}")
-        case error if isinstance(error, kafka_errors.KafkaConnectionError):
-            fault = UnreachableError(f"{broker} ended the connection before it was usable: is security_protocol right?")
-        case _:
-            fault = UnreachableError(f"{broker} cannot be reached: {error}")
-    return fault
+        case kafka_errors.SaslAuthenticationFailed() | kafka_errors.IllegalSaslStateError() | ValueError():
+            return AccessRefusedError(f"{broker} refused the authentication: {error}")
+    return errors.unreachable(broker, error, limit)
 
 
-_SASL_REFUSALS = (
-    kafka_errors.SaslAuthenticationFailed,
-    kafka_errors.IllegalSaslStateError,
-)
+def _end_of(cause: BaseException | None) -> BaseException:
+    """Return what ended a connection that was not usable yet: known by name, hung up, or bytes that made no sense."""
+    if isinstance(cause, ConnectionFault | NotKafkaError | ssl.SSLError):
+        return cause
+    return EOFError() if isinstance(cause, OSError | EOFError | NoneType) else NotKafkaError()
 
 
 def _lost(broker: str, error: BaseException | None) -> ConnectionFault:
     """Tell why a connection ended."""
-    if isinstance(error, ConnectionFault):
-        return error
     if isinstance(error, kafka_errors.KafkaConnectionError) and error.__cause__ is not None:
         return _lost(broker, error.__cause__)
-    if isinstance(error, TimeoutError):
-        return NoAnswerError(f"{broker} did not answer in time")
-    detail = "" if error is None or isinstance(error, EOFError) else f": {error}"
-    fault = ConnectionLostError(f"the connection to {broker} ended{detail}")
-    fault.__cause__ = error
-    return fault
+    return errors.lost(broker, error)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from eventpub.abc import UNSTAMPED, Acked, Acks, ProducerId, Rejected, Stamp, TopicPartition, WireBatch
 from eventpub.config import Address
+from eventpub.transports.kafka.answers import ClusterMetadata, ProduceAnswer, ProduceReply, TopicMetadata, Topics
 from eventpub.transports.kafka.errors import ConnectionFault, UnreachableError
-from eventpub.transports.kafka.wire import ClusterMetadata, ProduceAnswer, ProduceReply, TopicMetadata, Topics
 
 HERE = Address("here", 9092)
 THERE = Address("there", 9092)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from eventpub.config import Address
+from eventpub.transports.kafka.answers import ClusterMetadata
 from eventpub.transports.kafka.contact import Answering, Contact
 from eventpub.transports.kafka.errors import (
     AccessRefusedError,
@@ -17,7 +18,6 @@ from eventpub.transports.kafka.errors import (
     TransportClosedError,
     UnreachableError,
 )
-from eventpub.transports.kafka.wire import ClusterMetadata
 from tests.unit.transports.kafka.fakes import FakeLink, settle
 
 A, B, C, D = (Address(name, 9092) for name in "abcd")

@@ -17,10 +17,10 @@ from eventpub.abc import (
     Unacknowledged,
     WireBatch,
 )
+from eventpub.transports.kafka.answers import ProduceAnswer
 from eventpub.transports.kafka.errors import ConnectionLostError, NoAnswerError, TransportClosedError
 from eventpub.transports.kafka.line import Line
 from eventpub.transports.kafka.merge import MAX_REQUEST, Outbox
-from eventpub.transports.kafka.wire import ProduceAnswer
 from tests.unit.transports.kafka.fakes import HERE, STAMPED, FakeConnect, FakeLink, Written, batch, partition, settle
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from eventpub.abc import Rejected
 from eventpub.config import Address
+from eventpub.transports.kafka.answers import ClusterMetadata, TopicMetadata
 from eventpub.transports.kafka.contact import Contact
 from eventpub.transports.kafka.errors import ConnectionFault, UnreachableError
 from eventpub.transports.kafka.metadata import Metadata
-from eventpub.transports.kafka.wire import ClusterMetadata, TopicMetadata
 from tests.unit.transports.kafka.fakes import HERE, FakeLink, cluster, led, partition, settle
 
 Answers = Callable[[list[str]], ClusterMetadata]

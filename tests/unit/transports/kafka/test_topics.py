@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from eventpub.transports.kafka.answers import TopicMetadata
 from eventpub.transports.kafka.topics import Topics
-from eventpub.transports.kafka.wire import TopicMetadata
 from tests.unit.transports.kafka.fakes import HERE, THERE, cluster, led, partition
 
 UNKNOWN = TopicMetadata("t", 3, {})

@@ -17,16 +17,18 @@ from eventpub.abc import UNSTAMPED, Acked, Compression, Rejected, Stamp, TopicPa
 from eventpub.exceptions import ConfigurationError
 from eventpub.record import Record
 from eventpub.transports.kafka import wire
+from eventpub.transports.kafka.answers import TopicMetadata, Topics
 from eventpub.transports.kafka.errors import (
     AccessRefusedError,
     ConnectionFault,
     ConnectionLostError,
     NoAnswerError,
+    NotKafkaError,
     UnreachableError,
 )
 
 SECRET = b"canary-payload"
-TOPICS: wire.Topics = [("t", [(0, SECRET), (3, b"")]), ("tøpic", [(1, b"x" * 100_000)])]
+TOPICS: Topics = [("t", [(0, SECRET), (3, b"")]), ("tøpic", [(1, b"x" * 100_000)])]
 
 
 def record(value: bytes | None = b"v", key: bytes | None = b"k", timestamp: int = 1_700_000_000_000) -> Record:
@@ -130,7 +132,7 @@ def test_an_offset_in_an_error_answer_is_kept() -> None:
 def test_leaders_are_read_and_minus_one_is_none() -> None:
     """-1 stands for "no leader now"."""
     answer = wire._topic_metadata((0, "t", False, [(0, 0, 1, [1], [1], []), (5, 1, -1, [1], [], [1])]))
-    assert answer == wire.TopicMetadata("t", 0, {0: 1, 1: None})
+    assert answer == TopicMetadata("t", 0, {0: 1, 1: None})
 
 
 # --- authentication ---------------------------------------------------------------------
@@ -172,6 +174,9 @@ Make = Callable[[], Exception]
             lambda: with_cause(kafka_errors.KafkaConnectionError("x"), ssl.SSLError("no certificate")),
             AccessRefusedError,
         ),
+        (lambda: with_cause(kafka_errors.KafkaConnectionError("x"), ValueError("garbage")), UnreachableError),
+        (lambda: with_cause(kafka_errors.KafkaConnectionError("x"), NotKafkaError()), UnreachableError),
+        (lambda: kafka_errors.CorrelationIdError("out of step"), UnreachableError),
         (lambda: kafka_errors.SaslAuthenticationFailed("wrong password"), AccessRefusedError),
         (lambda: kafka_errors.UnsupportedSaslMechanismError("no SCRAM"), AccessRefusedError),
         (kafka_errors.IllegalSaslStateError, AccessRefusedError),
