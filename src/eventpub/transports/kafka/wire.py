@@ -8,6 +8,7 @@ leaves here as one of `eventpub.transports.kafka.errors`, with the cause chained
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import struct
 import weakref
@@ -47,6 +48,7 @@ from eventpub.transports.kafka.answers import ClusterMetadata, ProduceAnswer, Pr
 from eventpub.transports.kafka.errors import (
     AccessRefusedError,
     ConnectionFault,
+    NoAnswerError,
     NotKafkaError,
     UnreachableError,
 )
@@ -65,6 +67,10 @@ _LARGEST_ANSWER = 64 * 1024 * 1024
 _NO_TRANSACTION_TIMEOUT = 2**31 - 1
 _SCRAM_ITERATIONS = (4096, 1_000_000)
 """RFC 7677 asks for 4,096 at least; Kafka allows its administrators 16,384 at most."""
+
+_LONGEST_WORDS = 500
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # what else it held could end its field and begin another
+_TOKEN_REFUSED = b"\x01"
 
 T = TypeVar("T")
 
@@ -201,11 +207,21 @@ class _Tokens(AbstractTokenProvider):  # type: ignore[misc]
     async def token(self) -> str:
         try:
             token = await self._provide()
+        except asyncio.CancelledError as error:
+            # A request of its own that was cancelled, unless it is us: let through, that would
+            # end whoever connects as if the publisher were closing.
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            raise _provider_raised(error) from error
         except Exception as error:
-            raise UnreachableError(f"sasl_token_provider raised {type(error).__name__}") from error
-        if not isinstance(token, str) or not token:
-            raise AccessRefusedError("sasl_token_provider must return a non-empty str")
+            raise _provider_raised(error) from error
+        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+            raise AccessRefusedError("sasl_token_provider must return a token: letters, digits and -._~+/= (RFC 6750)")
         return token
+
+
+def _provider_raised(error: BaseException) -> UnreachableError:
+    return UnreachableError(f"sasl_token_provider raised {type(error).__name__}")
 
 
 class _Scram(ScramAuthenticator):  # type: ignore[misc]
@@ -249,6 +265,8 @@ class _Socket(AIOKafkaConnection):  # type: ignore[misc]
         """Write a request; return what waits for its answer."""
         if isinstance(request, admin_api.SaslAuthenticateRequest):
             return self._authenticate(request)
+        if isinstance(request, admin_api.SaslHandShakeRequest):
+            return self._agree(request)
         answer: Awaitable[Response] = super().send(request, expect_response)
         return answer
 
@@ -261,13 +279,28 @@ class _Socket(AIOKafkaConnection):  # type: ignore[misc]
             sasl_mechanism=self._sasl_mechanism,
         )
 
+    async def _agree(self, request: Request) -> Response:
+        answer = await super().send(request)
+        if answer.error_code == kafka_errors.UnsupportedSaslMechanismError.errno:
+            offered = ", ".join(answer.enabled_mechanisms)
+            raise kafka_errors.UnsupportedSaslMechanismError(f"{self._sasl_mechanism}, only {offered}")
+        return answer
+
     async def _authenticate(self, request: Request) -> Response:
-        plain = request.prepare(self._versions)
-        redacted = _SASL[plain.API_VERSION](plain.sasl_auth_bytes)
-        answer = await super().send(_Settled(redacted))
+        answer = await self._exchange(request)
+        if self._sasl_mechanism == "OAUTHBEARER" and answer.error_code == 0 and answer.sasl_auth_bytes:
+            # A token is refused in two steps (RFC 7628): a reason that has no error code, and the
+            # code when we say that we heard it. aiokafka takes the first step for a welcome, and
+            # Kafka then answers our metadata requests with no brokers and no error.
+            answer = await self._exchange(admin_api.SaslAuthenticateRequest(_TOKEN_REFUSED))
         # aiokafka decodes the lifetime and drops it; the broker then ends the session (KIP-368).
         self.session_lifetime = max(0, answer.session_lifetime_ms) / 1000
         return answer
+
+    async def _exchange(self, request: Request) -> Response:
+        plain = request.prepare(self._versions)
+        redacted = _SASL[plain.API_VERSION](plain.sasl_auth_bytes)
+        return await super().send(_Settled(redacted))
 
     def close(self, reason: object = None, exc: BaseException | None = None) -> None:
         """Abort, and fail whatever waits for an answer."""
@@ -312,10 +345,16 @@ class _Socket(AIOKafkaConnection):  # type: ignore[misc]
             del socket
 
     def _handle_frame(self, frame: bytes) -> None:
-        # librdkafka's mock brokers answer acks=0 requests, which Kafka never does; aiokafka
-        # would end the connection over an answer that nobody waits for.
-        if self._requests or not self._expects_none:
+        if not self._requests:
+            # librdkafka's mock brokers answer acks=0 requests, which Kafka never does; aiokafka
+            # would end the connection over it.
+            if self._expects_none:
+                return
+            raise NotKafkaError("an answer that nobody waits for")
+        try:
             super()._handle_frame(frame)
+        except Exception as error:
+            raise NotKafkaError("an answer that cannot be read") from error
 
 
 class _Reply:
@@ -425,7 +464,7 @@ class Connection:
         Raises:
             ConnectionFault: the connection ended first.
         """
-        return await self._ask(self._metadata(list(topics), False), _cluster_metadata)
+        return await self._ask(self._metadata(list(topics), False), partial(_cluster_metadata, self.broker))
 
     async def init_producer_id(self) -> ProducerId | Rejected:
         """Ask for a producer id.
@@ -503,7 +542,9 @@ def _producer_id(broker: str, answer: Response) -> ProducerId | Rejected:
     return ProducerId(answer.producer_id, answer.producer_epoch)
 
 
-def _cluster_metadata(answer: Response) -> ClusterMetadata:
+def _cluster_metadata(broker: str, answer: Response) -> ClusterMetadata:
+    if not answer.brokers:
+        raise NoAnswerError(f"{broker} knows no broker of its cluster")
     brokers = {node: Address(host, port) for node, host, port, _ in answer.brokers}
     return ClusterMetadata(brokers, tuple(map(_topic_metadata, answer.topics)))
 
@@ -521,11 +562,19 @@ def _unreachable(broker: str, error: Exception, limit: float) -> ConnectionFault
         case kafka_errors.KafkaConnectionError(__cause__=cause):
             return errors.unreachable(broker, _end_of(cause), limit)
         case kafka_errors.UnsupportedSaslMechanismError():
-            return AccessRefusedError(f"{broker} does not offer this sasl_mechanism (code 33)")
+            return AccessRefusedError(f"{broker} does not offer sasl_mechanism {_words(error)}")
+        case kafka_errors.IllegalSaslStateError():
+            return AccessRefusedError(f"{broker} takes no SASL here: are port and security_protocol right?")
         # A wrong server signature (SCRAM) is a ValueError of aiokafka's.
-        case kafka_errors.SaslAuthenticationFailed() | kafka_errors.IllegalSaslStateError() | ValueError():
-            return AccessRefusedError(f"{broker} refused the authentication: {error}")
+        case kafka_errors.SaslAuthenticationFailed() | ValueError():
+            return AccessRefusedError(f"{broker} refused the authentication: {_words(error)}")
     return errors.unreachable(broker, error, limit)
+
+
+def _words(error: Exception) -> str:
+    """Return what the broker said, on one line; it may have said nothing, or more than anybody reads."""
+    said = error.args[0] if error.args else None
+    return " ".join(said.split())[:_LONGEST_WORDS] if isinstance(said, str) and said else str(error)
 
 
 def _end_of(cause: BaseException | None) -> BaseException:
