@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -501,3 +501,33 @@ async def test_a_hook_that_publishes_while_closing_is_refused_and_changes_nothin
     assert (await closing).confirmed == 1
     assert "a hook raised" in caplog.text
     assert values(broker) == ["0"]
+
+
+@pytest.mark.parametrize("how", ["up", "down", "silent", "leaderless"])
+async def test_no_timer_is_left(how: str) -> None:
+    """After a close nothing of the publisher is scheduled any more, nor after a flush of what it waited for."""
+    loop = asyncio.get_running_loop()
+    scheduled: list[asyncio.TimerHandle] = []
+    call_at = loop.call_at
+
+    def noting(*args: Any, **kwargs: Any) -> asyncio.TimerHandle:
+        scheduled.append(call_at(*args, **kwargs))
+        return scheduled[-1]
+
+    loop.call_at = noting  # type: ignore[assignment,method-assign]
+    try:
+        broker = one_partition()
+        publisher = await opened_publisher(broker, profile=CRITICAL.replace(linger=1))
+        await publisher.publish(record("warm"))
+        publisher.publish_nowait(record("lingering"))
+        await publisher.flush(7)
+        until = [timer.when() - now() for timer in scheduled if not timer.cancelled()]
+        assert not [seconds for seconds in until if 5 < seconds < 10]
+        BREAK[how](broker)
+        waiting = asyncio.create_task(outcome(publisher.publish(record("open"))))
+        await asyncio.sleep(2)
+        await publisher.aclose(3)
+        await waiting
+    finally:
+        del loop.call_at
+    assert not [timer for timer in scheduled if not timer.cancelled() and timer.when() > now()]
