@@ -33,6 +33,8 @@ from tests.wire.kafka_client import Client, client
 
 pytestmark = pytest.mark.wire
 
+# Python 3.13 asks for what RFC 5280 asks for.
+STRICT = "basicConstraints=CA:FALSE\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
 PLAIN: dict[str, Any] = {
     "sasl_mechanism": "PLAIN",
     "sasl_username": "app",
@@ -90,10 +92,13 @@ def unaccepting() -> Iterator[str]:
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a CA, and certificates for localhost and for a host that is not here."""
     folder = tmp_path_factory.mktemp("tls")
-    openssl(folder, "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.pem")
+    openssl(
+        folder,
+        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -addext keyUsage=keyCertSign -keyout ca.key -out ca.pem",
+    )
     for name, host in (("broker", "localhost"), ("other", "other.example")):
         openssl(folder, f"req -newkey rsa:2048 -nodes -subj /CN=broker -keyout {name}.key -out {name}.csr")
-        (folder / "san").write_text(f"subjectAltName=DNS:{host}\n")
+        (folder / "san").write_text(f"subjectAltName=DNS:{host}\n{STRICT}")
         openssl(
             folder, f"x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile san -out {name}.pem"
         )

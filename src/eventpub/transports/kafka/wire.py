@@ -324,7 +324,9 @@ class _Socket(AIOKafkaConnection):  # type: ignore[misc]
         if reply is not None:
             self._requests.append((correlation, request, reply))
         self._expects_none = reply is None
-        self._writer.writelines((header, client, *pieces))
+        # Joined, although it is a copy: `writelines` of Python 3.12 and 3.13.0 forgets to pause
+        # the protocol, and `drain` would say that a full socket had taken everything.
+        self._writer.write(b"".join((header, client, *pieces)))
 
     @staticmethod
     async def _read(connection: weakref.ref[_Socket]) -> None:
