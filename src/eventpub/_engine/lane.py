@@ -39,7 +39,9 @@ class Lane:
         if self._halted:
             return
         if self._task is None:
-            self._task = self._loop.create_task(self._run())
+            # Not create_task: an eager task factory (Python 3.12) would run it inside this call,
+            # and a loop that ended there would be taken for one that still runs.
+            self._task = asyncio.Task(self._run(), loop=self._loop)
         elif self._alarm is not None and not self._alarm.done():
             self._alarm.set_result(None)
 

@@ -131,7 +131,7 @@ class Topic:
 
     def _resolve(self) -> None:
         if self._resolver is None:
-            self._resolver = self._context.loop.create_task(self._learn())
+            self._resolver = asyncio.Task(self._learn(), loop=self._context.loop)  # not eager, as in Lane.wake
 
     async def _learn(self) -> None:
         """Ask for the partition count until every record has its place."""
