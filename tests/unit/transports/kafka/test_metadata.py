@@ -250,6 +250,22 @@ async def test_everything_is_asked_for_every_five_minutes(world: World) -> None:
     assert len(world.asked) == asked
 
 
+async def test_a_large_cluster_is_asked_for_in_parts(world: World) -> None:
+    """So that reading an answer does not stop the loop; what is waited for comes first."""
+    names = [f"t{number:03}" for number in range(100)]
+    world.told |= {name: led(name, 100) for name in names}
+    await asyncio.gather(*(world.metadata.partitions(name, fresh=False) for name in names))
+    world.asked.clear()
+    last = asyncio.create_task(world.metadata.partitions("t099", fresh=True))
+    await asyncio.sleep(0)
+    world.metadata.want_all()
+    await asyncio.sleep(2)
+    assert await last == 100
+    assert "t099" in world.asked[0][1]
+    assert max(len(topics) for _, topics in world.asked) <= 20
+    assert set().union(*(topics for _, topics in world.asked)) == set(names)
+
+
 async def test_closing_ends_every_wait(world: World) -> None:
     """With a value, not an exception."""
     await asyncio.sleep(0.1)
