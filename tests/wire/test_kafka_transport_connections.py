@@ -405,8 +405,9 @@ def oauth(provide: Callable[[], Awaitable[str]]) -> dict[str, Any]:
     }
 
 
-async def test_a_token_provider_that_fails_is_asked_again(broker: FakeBroker) -> None:
-    """Its service may be back in a moment."""
+@pytest.mark.parametrize("error", [ConnectionError("away"), asyncio.CancelledError(), ZeroDivisionError()], ids=repr)
+async def test_a_token_provider_that_fails_is_asked_again(broker: FakeBroker, error: BaseException) -> None:
+    """Its service may be back in a moment; a cancellation of its own is no cancellation of ours."""
     broker.sasl, broker.password = "OAUTHBEARER", "token"
     calls = 0
 
@@ -414,7 +415,7 @@ async def test_a_token_provider_that_fails_is_asked_again(broker: FakeBroker) ->
         nonlocal calls
         calls += 1
         if calls == 1:
-            raise ConnectionError("identity provider away: secret details")
+            raise error
         return "token"
 
     async with client(broker.address, **oauth(provide)) as kafka:

@@ -20,6 +20,7 @@ from eventpub.transports.kafka.errors import (
     ConnectionFault,
     ConnectionLostError,
     NoAnswerError,
+    UnreachableError,
 )
 from eventpub.transports.kafka.line import RENEW_AT
 
@@ -106,18 +107,18 @@ class Contact:
                 head_start = None if address is None else _HEAD_START
                 done, _ = await asyncio.wait(running, timeout=head_start, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    address = running.pop(task)
+                    address = running[task]
                     try:
                         link, answer = task.result()
                     except ConnectionFault as fault:
                         faults[address] = self.faults[address] = fault
+                        del running[task]
                     else:
                         self.faults, self.refusal = {}, None
-                        await _cancel(running)
                         self._adopt(address, link)
                         return answer
         finally:
-            await _cancel(running)
+            await self._give_up(running)
         self.faults = faults
         self.refusal = next((fault for fault in faults.values() if isinstance(fault, AccessRefusedError)), None)
         raise self.refusal or next(iter(faults.values()))
@@ -139,9 +140,9 @@ class Contact:
 
     async def _put(self, address: Address, question: Question[T]) -> tuple[Answering, T]:
         if self._link is not None and address == self._address and self._is_good():
-            link = self._link
+            link, fresh = self._link, False
         else:
-            link = await self._connect(address)
+            link, fresh = await self._connect(address), True
         try:
             async with asyncio.timeout(self._patience):
                 answer = await question(link)
@@ -149,9 +150,13 @@ class Contact:
             fault = NoAnswerError(f"{link.broker} did not answer within {self._patience:g} s (metadata_timeout)")
             link.abort(fault)
             raise fault from error
-        except BaseException:
+        except BaseException as error:
             # Cancelled, too: then another broker was quicker, and this one is not worth keeping.
             link.abort(ConnectionLostError(f"the connection to {link.broker} was given up"))
+            if fresh and isinstance(error, ConnectionLostError):
+                # So does a listener that wants SASL, if it gets to hear anything else.
+                text = f"{link.broker} ended the connection at the first question: is security_protocol right?"
+                raise UnreachableError(text) from error
             raise
         self._used_at = self._loop.time()
         return link, answer
@@ -168,6 +173,13 @@ class Contact:
         self._address, self._link = address, link
         lifetime = link.session_lifetime
         self._renew_at = self._used_at + lifetime * RENEW_AT if lifetime > 0 else float("inf")
+
+    async def _give_up(self, tasks: Iterable[asyncio.Task[tuple[Answering, T]]]) -> None:
+        """End questions that nobody waits for any more; one may have been answered in this very turn."""
+        await _cancel(tasks)
+        for task in tasks:
+            if not task.cancelled() and task.exception() is None and (link := task.result()[0]) is not self._link:
+                link.abort(ConnectionLostError("one connection is enough"))
 
     def _is_good(self) -> bool:
         now = self._loop.time()

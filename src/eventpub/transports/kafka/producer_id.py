@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from eventpub.abc import ProducerId, Rejected
-from eventpub.transports.kafka.backoff import RECONNECT
+from eventpub.transports.kafka.backoff import RECONNECT, REFUSED
 from eventpub.transports.kafka.bell import Bell, first_ring
 from eventpub.transports.kafka.contact import Contact
 from eventpub.transports.kafka.errors import ConnectionFault
@@ -63,7 +63,8 @@ class ProducerIds:
                     self._refusal = answer
                     return
                 failures += 1
-                await asyncio.sleep(RECONNECT.pause(failures))
+                backoff = RECONNECT if self._contact.refusal is None else REFUSED
+                await asyncio.sleep(backoff.pause(failures))
         finally:
             self._task = None
             self._bell.ring()

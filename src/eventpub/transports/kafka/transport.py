@@ -201,7 +201,12 @@ class _Running:
         while not self.metadata.answered and not self._closed:
             if (refusal := self._contact.refusal) is not None:
                 raise StartError(str(refusal)) from refusal
-            await first_ring(self.metadata.bell)
+            try:
+                await first_ring(self.metadata.bell)
+            except asyncio.CancelledError as cancelled:
+                # Whoever's patience this ends looks for the reason behind it.
+                cancelled.__cause__ = next(iter(self._contact.faults.values()), None)
+                raise
         if not self.metadata.answered:
             raise StartError("the transport was closed before a broker answered")
 

@@ -205,23 +205,20 @@ class _Tokens(AbstractTokenProvider):  # type: ignore[misc]
         self._provide = provide
 
     async def token(self) -> str:
+        """Return a fresh token; whatever the function raises may be better at the next connect."""
         try:
             token = await self._provide()
         except asyncio.CancelledError as error:
-            # A request of its own that was cancelled, unless it is us: let through, that would
-            # end whoever connects as if the publisher were closing.
-            if (task := asyncio.current_task()) is None or task.cancelling():
+            # Only ours ends the connect; one that the function brought along would end the
+            # task behind it, and with it everything that is still to be asked.
+            if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise
-            raise _provider_raised(error) from error
+            raise UnreachableError("sasl_token_provider was cancelled") from error
         except Exception as error:
-            raise _provider_raised(error) from error
-        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-            raise AccessRefusedError("sasl_token_provider must return a token: letters, digits and -._~+/= (RFC 6750)")
+            raise UnreachableError(f"sasl_token_provider raised {type(error).__name__}") from error
+        if not isinstance(token, str) or not token:
+            raise AccessRefusedError("sasl_token_provider must return a non-empty str")
         return token
-
-
-def _provider_raised(error: BaseException) -> UnreachableError:
-    return UnreachableError(f"sasl_token_provider raised {type(error).__name__}")
 
 
 class _Scram(ScramAuthenticator):  # type: ignore[misc]
@@ -415,7 +412,7 @@ class Connection:
             self._take_over()
         except BaseException as error:
             self._socket.close()
-            if isinstance(error, Exception):
+            if isinstance(error, Exception) and not isinstance(error, ConnectionFault):
                 raise _unreachable(self.broker, error, self._limit) from error
             raise
 
