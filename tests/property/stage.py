@@ -24,6 +24,7 @@ from eventpub import (
     PublishError,
     Record,
     RetryPolicy,
+    delivery_budget,
 )
 from eventpub.transports.memory import MemoryBroker
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from eventpub.abc import OutcomeDetails
 
 LATEST = 0.25  # seconds past its budget at which a publish has to have ended (rule 4)
+CLOSED = 8  # what a transport answers when it closes
 CLOSING = 1.0  # seconds past its timeout at which a close has to have ended (rule 11)
 
 # No jitter: a schedule has to repeat exactly.
@@ -138,6 +140,27 @@ class Stage:
             return
         self._check_time(intent)
 
+    def publish_many(self, intents: list[Intent], size: int) -> None:
+        """Publish several at once; they share profile and budget."""
+        group = asyncio.get_running_loop().create_task(self._publish_many(intents, size))
+        for intent in intents:
+            intent.task = group
+
+    async def _publish_many(self, intents: list[Intent], size: int) -> None:
+        for intent in intents:
+            self._take_place(intent)
+        records = [intent.record(size, keyed=True) for intent in intents]
+        try:
+            with delivery_budget(intents[0].budget):
+                reports = await self.publisher.publish_many(records, profile=intents[0].profile)
+        except PublisherClosed as error:
+            for intent in intents:
+                intent.told, intent.refused = error, True
+            return
+        for intent, told in zip(intents, reports, strict=True):
+            intent.told, intent.refused = told, isinstance(told, PublisherClosed)
+        self._check_time(intents[0])
+
     def publish_nowait(self, intent: Intent, size: int, *, keyed: bool) -> None:
         """Publish without waiting."""
         self._take_place(intent)
@@ -172,7 +195,8 @@ class Stage:
         """Cancel one of the publishes, or withdraw it through its handle."""
         if self.intents:
             intent = self.intents[number % len(self.intents)]
-            intent.cancelled = True
+            for each in self.intents:
+                each.cancelled |= each is intent or (each.task is not None and each.task is intent.task)
             if intent.pending is not None and number % 2:
                 intent.pending.cancel()
             elif intent.task is not None:
@@ -208,6 +232,10 @@ class Stage:
         assert statistics.unconfirmed_bytes <= LIMITS.max_bytes or statistics.unconfirmed == 1
         assert statistics.waiting_for_room >= 0
         assert (statistics.unconfirmed == 0) == (statistics.unconfirmed_bytes == 0)
+        engine = self.publisher._engine
+        assert engine is not None
+        first = engine._admission.waiters.first()
+        assert first is None or not engine._admission._fits(first.size), "somebody waits for room that is there"
 
     async def close(self, timeout: float, cancelled_after: float | None = None) -> DrainReport | None:
         """Close, perhaps cancelled in the middle of it; then nothing is left."""
@@ -267,6 +295,7 @@ class Stage:
         if intent.told is not None:
             assert intent.told is first[0]
         last = (late or first)[0]
+        assert getattr(last, "kafka_code", None) != CLOSED, f"{intent.id}: a closing transport is no broker's refusal"
         if late:
             assert first[0].status is PersistenceStatus.POSSIBLY_PERSISTED, f"{intent.id}: {late} after {first}"
             assert late[0].status is not PersistenceStatus.POSSIBLY_PERSISTED, f"{intent.id}: {late} is no news"

@@ -12,6 +12,9 @@ import random
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from support import virtual_time
 from tests.property.schedules import play
@@ -34,17 +37,6 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-def test_every_seeded_schedule_ends_in_words_that_are_true() -> None:
-    """Hundreds of schedules in a few seconds, other ones in each run."""
-    play(run, 300)
-
-
-def test_a_seed_plays_the_same_schedule_again() -> None:
-    """To the last outcome, its time and its order: a failure can be looked at."""
-    for seed in range(40):
-        assert run(seed).transcript == run(seed).transcript, seed
-
-
 def run(seed: int) -> Stage:
     """Play one schedule; the same seed plays the same one."""
     with virtual_time.runner() as runner:
@@ -53,8 +45,7 @@ def run(seed: int) -> Stage:
 
 async def schedule(chance: random.Random) -> Stage:
     """Open, do random things, close in some way, compare."""
-    stage = Stage()
-    await stage.publisher.open()
+    stage = await opened()
     for verb in chance.choices(VERBS, WEIGHTS, k=chance.randrange(STEPS)):
         verb(stage, chance)
         stage.check_now()
@@ -71,6 +62,13 @@ async def schedule(chance: random.Random) -> Stage:
     return stage
 
 
+async def opened() -> Stage:
+    """Return a stage whose publisher is open."""
+    stage = Stage()
+    await stage.publisher.open()
+    return stage
+
+
 def publish(stage: Stage, chance: random.Random) -> None:
     """Publish one to four events, mostly with idempotent profiles."""
     for _ in range(chance.choice([1, 1, 2, 4])):
@@ -79,6 +77,16 @@ def publish(stage: Stage, chance: random.Random) -> None:
         intent = stage.intend(chance.choice(TOPICS[: chance.randint(1, 3)]), partition, profile, chance.choice(BUDGETS))
         size, keyed = chance.choice([10, 10, 10, 10, 200, 200, 900, 3000]), chance.random() < 0.9
         (stage.publish if chance.random() < 0.5 else stage.publish_nowait)(intent, size, keyed=keyed)
+
+
+def publish_many(stage: Stage, chance: random.Random) -> None:
+    """Publish several events in one call."""
+    profile, budget = chance.choice(PROFILES), chance.choice(BUDGETS)
+    topic, partition = chance.choice(TOPICS), chance.choice([0, 1, None])
+    stage.publish_many(
+        [stage.intend(topic, partition, profile, budget) for _ in range(chance.randint(1, 12))],
+        chance.choice([10, 200]),
+    )
 
 
 def cancel_in_a_hook(stage: Stage, chance: random.Random) -> None:
@@ -123,6 +131,7 @@ def some(chance: random.Random) -> int | None:
 # The usual ones come more often.
 SCRIPT: tuple[tuple[int, Verb], ...] = (
     (60, publish),
+    (8, publish_many),
     (8, lambda stage, chance: stage.cancel(chance.randrange(1000))),
     (4, cancel_in_a_hook),
     (3, publish_in_a_hook),
@@ -162,3 +171,53 @@ SCRIPT: tuple[tuple[int, Verb], ...] = (
 )
 WEIGHTS = [weight for weight, _ in SCRIPT]
 VERBS = [verb for _, verb in SCRIPT]
+
+
+def test_every_seeded_schedule_ends_in_words_that_are_true() -> None:
+    """Hundreds of schedules in a few seconds, other ones in each run."""
+    play(run, 300)
+
+
+class PublisherMachine(RuleBasedStateMachine):
+    """The same verbs, picked by Hypothesis, which leaves out of a failure what it does not need."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = virtual_time.runner()
+        self.stage = self.runner.run(opened())
+
+    @rule(verb=st.sampled_from(range(len(SCRIPT))), seed=st.integers(0, 9999))
+    def act(self, verb: int, seed: int) -> None:
+        async def do() -> None:
+            VERBS[verb](self.stage, random.Random(seed))
+            self.stage.check_now()
+
+        self.runner.run(do())
+
+    @rule(seed=st.integers(0, 9999))
+    def publish(self, seed: int) -> None:
+        self.act(0, seed)
+
+    @rule(seconds=st.sampled_from(PAUSES))
+    def time_passes(self, seconds: float) -> None:
+        self.runner.run(asyncio.sleep(seconds))
+
+    def teardown(self) -> None:
+        async def end() -> None:
+            await self.stage.close(5.0)
+            await self.stage.aftermath()
+
+        try:
+            self.runner.run(end())
+        finally:
+            self.runner.close()
+
+
+TestPublisherMachine = PublisherMachine.TestCase
+TestPublisherMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None, database=None)
+
+
+def test_a_seed_plays_the_same_schedule_again() -> None:
+    """To the last outcome, its time and its order: a failure can be looked at."""
+    for seed in range(40):
+        assert run(seed).transcript == run(seed).transcript, seed

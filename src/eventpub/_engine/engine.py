@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from eventpub._engine.drain import Drain, DrainReport
@@ -51,6 +52,10 @@ class Engine:
         self.transport = transport
         self.partitioner = partitioner
         self.loop = loop
+        # What serves all callers runs in the name of none: a lane or timer that one request
+        # happened to start would show its context variables to hooks, and put what they
+        # publish under that request's budget.
+        self.background = copy_context()
         self.listener = self  # of the partitions: their outcomes come here
         self._hooks = hooks
         self._admission = Admission(limits)
@@ -218,7 +223,7 @@ class Engine:
             if due is not None and self._timer.when() <= due:
                 return
             self._timer.cancel()
-        self._timer = None if due is None else self.loop.call_at(due, self._on_timer)
+        self._timer = None if due is None else self.loop.call_at(due, self._on_timer, context=self.background)
 
     def _on_timer(self) -> None:
         self._timer = None

@@ -10,6 +10,8 @@ from eventpub._rules.partition import Send, Wait
 from eventpub.abc import InDoubt, ProducerId
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
     from eventpub._rules.batch import Batch
     from eventpub._rules.partition import Partition
     from eventpub.abc import AttemptResult, Transport
@@ -21,12 +23,26 @@ _log = logging.getLogger("eventpub.delivery")
 class Lane:
     """One loop per busy partition. Its task ends when nothing is left, and `wake` starts a new one."""
 
-    __slots__ = ("_alarm", "_awaited", "_halted", "_looking", "_loop", "_producing", "_task", "_transport", "partition")
+    __slots__ = (
+        "_alarm",
+        "_awaited",
+        "_context",
+        "_halted",
+        "_looking",
+        "_loop",
+        "_producing",
+        "_task",
+        "_transport",
+        "partition",
+    )
 
-    def __init__(self, partition: Partition, transport: Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, partition: Partition, transport: Transport, loop: asyncio.AbstractEventLoop, context: Context
+    ) -> None:
         self.partition = partition
         self._transport = transport
         self._loop = loop
+        self._context = context
         self._task: asyncio.Task[None] | None = None
         self._alarm: asyncio.Future[None] | None = None
         self._producing = False
@@ -41,7 +57,7 @@ class Lane:
         if self._task is None:
             # Not create_task: an eager task factory (Python 3.12) would run it inside this call,
             # and a loop that ended there would be taken for one that still runs.
-            self._task = asyncio.Task(self._run(), loop=self._loop)
+            self._task = asyncio.Task(self._run(), loop=self._loop, context=self._context)
         elif self._alarm is not None and not self._alarm.done():
             self._alarm.set_result(None)
 

@@ -13,6 +13,7 @@ from eventpub.abc import Partitioner, Rejected, TopicPartition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
+    from contextvars import Context
 
     from eventpub._rules.entry import Entry
     from eventpub.abc import Transport
@@ -26,6 +27,8 @@ class TopicContext(Protocol):
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
+    @property
+    def background(self) -> Context: ...
     @property
     def transport(self) -> Transport: ...
     @property
@@ -99,7 +102,7 @@ class Topic:
     def _open(self, number: int) -> Lane:
         context = self._context
         partition = Partition(TopicPartition(self.name, number), context.listener, self._limit)
-        lane = self._lanes[number] = Lane(partition, context.transport, context.loop)
+        lane = self._lanes[number] = Lane(partition, context.transport, context.loop, context.background)
         return lane
 
     def _sticky_lane(self) -> Lane:
@@ -131,7 +134,8 @@ class Topic:
 
     def _resolve(self) -> None:
         if self._resolver is None:
-            self._resolver = asyncio.Task(self._learn(), loop=self._context.loop)  # not eager, as in Lane.wake
+            # Not eager, as in Lane.wake.
+            self._resolver = asyncio.Task(self._learn(), loop=self._context.loop, context=self._context.background)
 
     async def _learn(self) -> None:
         """Ask for the partition count until every record has its place."""
