@@ -24,6 +24,7 @@ TokenProvider = Callable[[], Awaitable[str]]
 DEFAULT_PORT = 9092
 _LAST_PORT = 65535
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
+_UNSENDABLE = re.compile("[\0\ud800-\udfff]")
 _SCHEMES = {"kafka": False, "kafka+tls": True}
 _DURATIONS = ("connect_timeout", "metadata_timeout")
 _SECRETS = ("sasl_password", "sasl_token_provider", "ssl_context")
@@ -221,6 +222,14 @@ class KafkaConfig:
             f"got {type(self.ssl_context).__name__}",
             "give an ssl.SSLContext, as ssl.create_default_context() makes",
         )
+        for name in ("sasl_username", "sasl_password"):
+            value = self.password if name == "sasl_password" else self.sasl_username
+            yield (
+                isinstance(value, str) and (value == "" or _UNSENDABLE.search(value) is not None),
+                name,
+                "is empty, or holds a NUL or half of a character (a lone surrogate)",
+                "give it as the brokers know it; no message to them can carry those",
+            )
         yield (
             not isinstance(self.sasl_password, SecretStr | None),
             "sasl_password",

@@ -216,8 +216,8 @@ class _Tokens(AbstractTokenProvider):  # type: ignore[misc]
             raise UnreachableError("sasl_token_provider was cancelled") from error
         except Exception as error:
             raise UnreachableError(f"sasl_token_provider raised {type(error).__name__}") from error
-        if not isinstance(token, str) or not token:
-            raise AccessRefusedError("sasl_token_provider must return a non-empty str")
+        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+            raise AccessRefusedError("sasl_token_provider must return a token: letters, digits and -._~+/= (RFC 6750)")
         return token
 
 
