@@ -1,0 +1,5 @@
+"""``python -m torture.peers``."""
+
+from torture.peers import main
+
+main()
