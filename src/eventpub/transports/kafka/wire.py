@@ -412,6 +412,7 @@ class Connection:
             self._take_over()
         except BaseException as error:
             self._socket.close()
+            _forget_frames(error)
             if isinstance(error, Exception) and not isinstance(error, ConnectionFault):
                 raise _unreachable(self.broker, error, self._limit) from error
             raise
@@ -568,6 +569,17 @@ def _unreachable(broker: str, error: Exception, limit: float) -> ConnectionFault
         case kafka_errors.SaslAuthenticationFailed() | ValueError():
             return AccessRefusedError(f"{broker} refused the authentication: {_words(error)}")
     return errors.unreachable(broker, error, limit)
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Drop the tracebacks: crash reports show local variables, and aiokafka's hold the password or the token."""
+    chain: list[BaseException] = []
+    behind: BaseException | None = error
+    while behind is not None and behind not in chain:
+        behind.__traceback__ = None
+        chain.append(behind)
+        # Behind a fault of ours lies what a user's own function raised, and he has to find where.
+        behind = None if isinstance(behind, ConnectionFault) else behind.__cause__ or behind.__context__
 
 
 def _words(error: Exception) -> str:
