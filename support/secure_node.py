@@ -15,6 +15,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+
 # confluent_kafka.admin hides these from type checkers.
 from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
@@ -28,6 +29,7 @@ from confluent_kafka.admin._scram import (
 from eventpub.config import KafkaConfig
 from support import certificates
 from support.certificates import Authority
+from support.fault_proxy import Route
 from support.kafka_node import ApacheKafka, Node, free_ports
 
 APP, APP_PASSWORD = "app", "app-canary-password"
@@ -50,8 +52,9 @@ _PROOFS = {
 }
 _LISTENERS = {
     "SASL": "SASL_SSL",  # what is usual
-    "BRIEF": "SASL_SSL",  # sessions end soon
+    "BRIEF": "SASL_SSL",  # sessions end soon, and PLAIN is not offered
     "CLEAR": "SASL_PLAINTEXT",
+    "PROXIED": "SASL_PLAINTEXT",  # leads its clients to a fault proxy
     "TLS": "SSL",  # asks for a client certificate
     "EXPIRED": "SSL",
     "ELSEWHERE": "SSL",  # its certificate is another host's
@@ -62,7 +65,7 @@ _PATIENCE = 10.0
 
 
 class SecureKafka(ApacheKafka):
-    """One node with the listeners ``SASL``, ``BRIEF``, ``CLEAR``, ``TLS``, ``EXPIRED`` and ``ELSEWHERE``.
+    """One node with the listeners ``SASL``, ``BRIEF``, ``CLEAR``, ``PROXIED``, ``TLS``, ``EXPIRED`` and ``ELSEWHERE``.
 
     Attributes:
         ca: the PEM file of the authority behind every broker certificate.
@@ -73,7 +76,8 @@ class SecureKafka(ApacheKafka):
     def __init__(self, directory: Path) -> None:
         """Make the certificates and plan the node; nothing runs yet."""
         super().__init__(directory)
-        self._ports = dict(zip(_LISTENERS, free_ports(len(_LISTENERS)), strict=True))
+        *ports, self._proxy = free_ports(len(_LISTENERS) + 1)
+        self._ports = dict(zip(_LISTENERS, ports, strict=True))
         authority = Authority(directory / "certificates", "authority")
         self.ca = authority.certificate
         self.stranger_ca = Authority(directory / "certificates", "stranger-authority").certificate
@@ -104,6 +108,11 @@ class SecureKafka(ApacheKafka):
     def address(self, listener: str = "SASL") -> str:
         """Return ``host:port`` of a listener."""
         return f"127.0.0.1:{self._ports[listener]}"
+
+    @property
+    def routes(self) -> dict[int, Route]:
+        """Return where a `FaultProxy` before the listener ``PROXIED`` has to listen."""
+        return {1: Route(self._proxy, ("127.0.0.1", self._ports["PROXIED"]))}
 
     def config(self, listener: str = "SASL", mechanism: str | None = "SCRAM-SHA-512", **settings: Any) -> KafkaConfig:
         """Return how user `APP` gets in at *listener*; *settings* replace what is usual, ``None`` leaves it out."""
@@ -179,14 +188,17 @@ class SecureKafka(ApacheKafka):
 
     def _properties_of(self, node: Node) -> dict[str, str]:
         usual = super()._properties_of(node)
-        places = ",".join(f"{name}://127.0.0.1:{port}" for name, port in self._ports.items())
         protocols = ",".join(f"{name}:{protocol}" for name, protocol in _LISTENERS.items())
         added = {
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "super.users": "User:ANONYMOUS",
             "connection.failed.authentication.delay.ms": "100",
         }
-        for name in ("listeners", "advertised.listeners"):
+        for name, ports in (
+            ("listeners", self._ports),
+            ("advertised.listeners", self._ports | {"PROXIED": self._proxy}),
+        ):
+            places = ",".join(f"{listener}://127.0.0.1:{port}" for listener, port in ports.items())
             added[name] = f"{usual[name]},{places}"
         added["listener.security.protocol.map"] = f"{usual['listener.security.protocol.map']},{protocols}"
         for listener, protocol in _LISTENERS.items():
@@ -199,8 +211,9 @@ class SecureKafka(ApacheKafka):
             for store, path in (("keystore", self._stores[listener]), ("truststore", self.ca)):
                 found |= {f"ssl.{store}.type": "PEM", f"ssl.{store}.location": str(path)}
         if protocol.startswith("SASL"):
-            found["sasl.enabled.mechanisms"] = ",".join(_PROOFS).upper()
-            found |= {f"{mechanism}.sasl.jaas.config": proof for mechanism, proof in _PROOFS.items()}
+            offered = [mechanism for mechanism in _PROOFS if (listener, mechanism) != ("BRIEF", "plain")]
+            found["sasl.enabled.mechanisms"] = ",".join(offered).upper()
+            found |= {f"{mechanism}.sasl.jaas.config": _PROOFS[mechanism] for mechanism in offered}
         if listener == "BRIEF":
             found |= {f"{mechanism}.connections.max.reauth.ms": f"{SESSION * 1000:.0f}" for mechanism in _PROOFS}
         if listener == "TLS":

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import struct
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -87,6 +87,21 @@ async def outcome(
         assert loop.time() - began < timeout + LATE
 
 
+async def at_every_stage(check: Callable[[FakeBroker, str], Awaitable[None]]) -> None:
+    """Run *check* for each stage, side by side, on a broker of its own that wants a password."""
+
+    async def at(stage: str) -> None:
+        broker = FakeBroker(sasl="PLAIN")
+        async with running(broker):
+            try:
+                await check(broker, stage)
+            except BaseException as error:
+                error.add_note(f"at the stage {stage!r}")
+                raise
+
+    await asyncio.gather(*map(at, STAGES))
+
+
 def said(health: Health) -> str:
     """Return why a publisher is not ready."""
     assert not health.ready
@@ -97,30 +112,36 @@ def said(health: Health) -> str:
 
 
 @pytest.mark.parametrize("connect_timeout", [0.1, 10.0], ids=["gives up", "waits on"])
-@pytest.mark.parametrize("stage", STAGES)
-async def test_a_broker_that_hangs_costs_the_budget(broker: FakeBroker, stage: str, connect_timeout: float) -> None:
+async def test_a_broker_that_hangs_costs_the_budget(connect_timeout: float) -> None:
     """At whichever stage: not persisted before Produce was written, possibly afterwards; never late."""
-    broker.silent.add(STAGES[stage])
-    async with publishing(broker.address, connect_timeout=connect_timeout, **SASL) as publisher:
-        ended = await outcome(publisher)
-        assert isinstance(ended, PossiblyPersistedError if stage == "produce" else UnavailableError)
-        assert ended.reason == "budget"
-        # One connection for questions, one for batches; each is tried anew after its limit, and pauses.
-        assert broker.accepted <= 10
+
+    async def check(broker: FakeBroker, stage: str) -> None:
+        broker.silent.add(STAGES[stage])
+        async with publishing(broker.address, connect_timeout=connect_timeout, **SASL) as publisher:
+            ended = await outcome(publisher)
+            assert isinstance(ended, PossiblyPersistedError if stage == "produce" else UnavailableError)
+            assert ended.reason == "budget"
+            # One connection for questions, one for batches; each is tried anew after its limit, and pauses.
+            assert broker.accepted <= 10
+
+    await at_every_stage(check)
 
 
-@pytest.mark.parametrize("stage", STAGES)
-async def test_a_broker_that_hangs_and_comes_round_gets_the_event(broker: FakeBroker, stage: str) -> None:
+async def test_a_broker_that_hangs_and_comes_round_gets_the_event() -> None:
     """Within the same budget, without anybody's help."""
-    broker.silent.add(STAGES[stage])
-    async with publishing(broker.address, connect_timeout=0.15, **SASL) as publisher:
-        profile = CRITICAL.replace(request_timeout=0.3)
-        publish = asyncio.create_task(publisher.publish(EVENT, profile=profile, timeout=8))
-        await broker.until(STAGES[stage])
-        await asyncio.sleep(0.4)
-        broker.silent.clear()
-        assert isinstance(await publish, Delivery)
-        assert publisher.health().ready
+
+    async def check(broker: FakeBroker, stage: str) -> None:
+        broker.silent.add(STAGES[stage])
+        async with publishing(broker.address, connect_timeout=0.15, **SASL) as publisher:
+            profile = CRITICAL.replace(request_timeout=0.3)
+            publish = asyncio.create_task(publisher.publish(EVENT, profile=profile, timeout=8))
+            await broker.until(STAGES[stage])
+            await asyncio.sleep(0.4)
+            broker.silent.clear()
+            assert isinstance(await publish, Delivery)
+            assert publisher.health().ready
+
+    await at_every_stage(check)
 
 
 async def test_a_host_that_is_off_costs_the_budget() -> None:
@@ -172,16 +193,19 @@ def at_once(broker: FakeBroker) -> Callable[[Received], bytes]:
     return answer
 
 
-@pytest.mark.parametrize("stage", STAGES)
-async def test_a_broker_that_hangs_up_is_not_hammered(broker: FakeBroker, stage: str) -> None:
+async def test_a_broker_that_hangs_up_is_not_hammered() -> None:
     """However early or late it does: pauses grow and differ, and the event waits inside its budget."""
-    broker.raw[STAGES[stage]] = at_once(broker)
-    async with publishing(broker.address, **SASL) as publisher:
-        ended = await outcome(publisher, 1.5)
-        assert isinstance(ended, PossiblyPersistedError if stage == "produce" else UnavailableError)
-        # 0, 0.05, 0.15, 0.35, 0.75, 1.55 s, for questions and, where it comes to that, for batches.
-        assert broker.count(STAGES[stage]) >= 3
-        assert broker.accepted <= 18
+
+    async def check(broker: FakeBroker, stage: str) -> None:
+        broker.raw[STAGES[stage]] = at_once(broker)
+        async with publishing(broker.address, **SASL) as publisher:
+            ended = await outcome(publisher, 1.5)
+            assert isinstance(ended, PossiblyPersistedError if stage == "produce" else UnavailableError)
+            # 0, 0.05, 0.15, 0.35, 0.75, 1.55 s, for questions and, where it comes to that, for batches.
+            assert broker.count(STAGES[stage]) >= 3
+            assert broker.accepted <= 18
+
+    await at_every_stage(check)
 
 
 async def test_a_port_that_hangs_up_on_everybody_is_not_hammered() -> None:
