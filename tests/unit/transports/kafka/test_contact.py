@@ -213,3 +213,35 @@ async def test_closing_ends_the_question() -> None:
     await settle()
     assert not link.usable
     await world.contact.wait_closed()
+
+
+class Late(FakeLink):
+    """Answers at a certain time."""
+
+    async def metadata(self, topics: list[str], /) -> ClusterMetadata:
+        """Answer two seconds after the test began."""
+        await asyncio.sleep(2.0 - asyncio.get_running_loop().time())
+        return await super().metadata(topics)
+
+
+async def test_two_answers_in_one_turn_end_with_one_connection() -> None:
+    """The second to be looked at has nobody who waits for it any more."""
+    links = {"a": Late(), "b": Late()}
+    world = World(A, B, **links)
+    await world.ask()
+    assert world.loop.time() < 2.01
+    assert sorted(link.usable for link in links.values()) == [False, True]
+
+
+@pytest.mark.parametrize("ended", [ConnectionLostError("hung up"), TransportClosedError("closed")])
+async def test_a_connection_that_ends_at_its_first_question_is_told_apart(ended: ConnectionFault) -> None:
+    """A listener that wants SASL lets everybody in, and hangs up at the first question."""
+
+    class HangsUp(FakeLink):
+        async def metadata(self, topics: list[str], /) -> ClusterMetadata:
+            raise ended
+
+    world = World(A, a=HangsUp())
+    with pytest.raises(UnreachableError if isinstance(ended, ConnectionLostError) else TransportClosedError) as caught:
+        await world.ask()
+    assert ("is security_protocol right?" in str(caught.value)) is isinstance(ended, ConnectionLostError)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from eventpub.abc import ProducerId, Rejected
 from eventpub.config import Address
 from eventpub.transports.kafka.contact import Contact
-from eventpub.transports.kafka.errors import ConnectionFault, ConnectionLostError, UnreachableError
+from eventpub.transports.kafka.errors import (
+    AccessRefusedError,
+    ConnectionFault,
+    ConnectionLostError,
+    UnreachableError,
+)
 from eventpub.transports.kafka.producer_id import ProducerIds
 from tests.unit.transports.kafka.fakes import HERE, FakeLink, settle
 
@@ -100,3 +106,21 @@ async def test_closing_ends_every_wait() -> None:
     await ids.wait_closed()
     assert isinstance(await task, Rejected)
     assert isinstance(await ids.get(None), Rejected)
+
+
+async def test_a_client_that_is_not_let_in_knocks_less_often() -> None:
+    """Each refusal may count towards a lockout."""
+    attempts: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    async def connect(_: Address) -> FakeLink:
+        attempts.append(loop.time())
+        raise AccessRefusedError("wrong password")
+
+    ids = ProducerIds(Contact([HERE], connect, 5.0))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(60):
+            await ids.get(None)
+    ids.close()
+    await ids.wait_closed()
+    assert 5 <= len(attempts) <= 14
