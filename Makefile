@@ -16,7 +16,7 @@ UV     := .cache/uv/bin/uv
 JARS   := .cache/kafka/libs/.complete
 
 .DEFAULT_GOAL := help
-.PHONY: help venv kafka jars-if-possible demo test lint typing bench format lock minimum
+.PHONY: help venv kafka jars-if-possible demo test lint typing bench torture format lock minimum
 
 help: ## List the verbs.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -42,6 +42,9 @@ typing: venv ## Check types: mypy strict on everything, pyright on the public su
 
 bench: venv kafka ## Measure eventpub beside aiokafka on Apache Kafka.
 	@$(BIN)/python -m benchmarks.publish $(ARGS)
+
+torture: venv jars-if-possible ## Play thousands of episodes under random faults, and check every promise (ARGS="--memory --seed 7" repeats one).
+	@$(BIN)/python -m torture $(ARGS)
 
 format: venv ## Apply the formatter and the linter's safe fixes.
 	@$(BIN)/ruff check --fix . || true

@@ -6,7 +6,8 @@ One function per invariant; `eventpub.testing.violation.Invariant` says what eac
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import pairwise
 
 from eventpub.testing.evidence import Event, Evidence, Found, Logs
@@ -77,13 +78,19 @@ def check_ledger(
         *_close_report(evidence),
         *(_landed_late(evidence, logs_at_close) if logs_at_close is not None else ()),
     ]
+    verdict = _counted(evidence, violations, tuple(_invalid(evidence, effects or {})))
+    if ceiling is not None and verdict.share > ceiling:
+        text = f"{verdict.share:.1%} of {verdict.asked} events are possibly persisted, at most {ceiling:.1%} may be"
+        return replace(verdict, violations=(*verdict.violations, Violation(Invariant.I15, text)))
+    return verdict
+
+
+def _counted(evidence: Evidence, violations: Iterable[Violation], invalid: tuple[str, ...]) -> Verdict:
     counts = Counter(fate.word for fate in evidence.fates)
     words = {word: counts[word] for word in (*Word, None) if counts[word]}
-    verdict = Verdict(tuple(violations), tuple(_invalid(evidence, effects or {})), words, evidence.read)
-    if ceiling is not None and verdict.share > ceiling:
-        text = f"{verdict.share:.1%} of {verdict.events} events are possibly persisted, at most {ceiling:.1%} may be"
-        return Verdict((*violations, Violation(Invariant.I15, text)), verdict.invalid, words, evidence.read)
-    return verdict
+    asked = [fate.word for fate in evidence.fates if fate.intent.acks != "0"]
+    doubtful = asked.count(Word.POSSIBLY_PERSISTED)
+    return Verdict(tuple(violations), invalid, words, evidence.read, len(asked), doubtful)
 
 
 def _invalid(evidence: Evidence, effects: Mapping[str, int]) -> Iterator[str]:

@@ -189,8 +189,12 @@ class Ledger:
         """Write down *entry*."""
         self.entries.append(entry)
         if self._sink is not None:
-            kind = {"kind": type(entry).__name__.lower()}
-            self._sink.write(json.dumps(kind | asdict(entry)).encode() + b"\n")
+            self._sink.write(_line(entry))
+
+    def write_to(self, sink: Sink) -> None:
+        """Write every entry so far as a JSON line to *sink*."""
+        for entry in self.entries:
+            sink.write(_line(entry))
 
     def now(self) -> float:
         """Return the time as of the ledger's clock."""
@@ -313,6 +317,11 @@ def digest(value: bytes | None) -> str:
 def headers_digest(headers: Headers) -> str:
     """Return one digest of all *headers*, in their order."""
     return digest(repr([(str(name), value) for name, value in headers]).encode())
+
+
+def _line(entry: LedgerEntry) -> bytes:
+    kind = {"kind": type(entry).__name__.lower()}
+    return json.dumps(kind | asdict(entry)).encode() + b"\n"
 
 
 def _from_json(line: str | bytes) -> LedgerEntry | None:

@@ -22,12 +22,16 @@ class Verdict:
         invalid: why the run proves nothing, although it may have violated nothing: a fault without effect.
         words: how many calls came to each word; those still open count under ``None``.
         records: how many records were read.
+        asked: how many calls asked for an acknowledgement, which is all but those with ``acks=0``.
+        doubtful: how many of those came to *possibly persisted*.
     """
 
     violations: tuple[Violation, ...]
     invalid: tuple[str, ...]
     words: Mapping[Word | None, int]
     records: int
+    asked: int
+    doubtful: int
 
     @property
     def passed(self) -> bool:
@@ -41,8 +45,8 @@ class Verdict:
 
     @property
     def share(self) -> float:
-        """The part of the calls that came to *possibly persisted*, from 0 to 1."""
-        return self.words.get(Word.POSSIBLY_PERSISTED, 0) / self.events if self.events else 0.0
+        """The part of the calls that asked for an acknowledgement and are in doubt, from 0 to 1."""
+        return self.doubtful / self.asked if self.asked else 0.0
 
     def raise_for_violations(self) -> None:
         """Fail a test, with the report as its message.

@@ -1,0 +1,142 @@
+"""What many episodes came to, by tier and fault, as a table for people and as rows for machines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.table import Table
+
+from eventpub.testing import Word
+from torture.episode import Result
+from torture.plan import Plan
+
+COLUMNS = (
+    "tier",
+    "fault",
+    "episodes",
+    "events",
+    "persisted",
+    "not persisted",
+    "possibly",
+    "withdrawn",
+    "violations",
+    "invalid",
+    "share possibly",
+)
+
+
+@dataclass(slots=True)
+class Row:
+    """The episodes of one tier and fault. The share leaves out ``acks=0``, which asks for no answer."""
+
+    episodes: int = 0
+    words: Counter[Word | None] = field(default_factory=Counter)
+    violations: int = 0
+    invalid: int = 0
+    asked: int = 0
+    doubtful: int = 0
+
+    def add(self, result: Result) -> None:
+        """Count an episode."""
+        verdict = result.verdict
+        self.episodes += 1
+        self.words.update(verdict.words)
+        self.violations += len(verdict.violations)
+        self.invalid += len(verdict.invalid)
+        self.asked += verdict.asked
+        self.doubtful += verdict.doubtful
+
+    def merge(self, other: Row) -> None:
+        """Count the episodes of another row too."""
+        self.episodes += other.episodes
+        self.words.update(other.words)
+        self.violations += other.violations
+        self.invalid += other.invalid
+        self.asked += other.asked
+        self.doubtful += other.doubtful
+
+    @property
+    def share(self) -> float:
+        """The part of the events that asked for an acknowledgement and are in doubt."""
+        return self.doubtful / self.asked if self.asked else 0.0
+
+
+class Tally:
+    """Rows by tier and fault."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str], Row] = {}
+
+    def add(self, tier: str, result: Result) -> None:
+        """Count an episode."""
+        self._row(tier, result.plan).add(result)
+
+    def add_broken_off(self, tier: str, plan: Plan) -> None:
+        """Count an episode that came to no end, which is a violation."""
+        row = self._row(tier, plan)
+        row.episodes += 1
+        row.violations += 1
+
+    def _row(self, tier: str, plan: Plan) -> Row:
+        return self.rows.setdefault((tier, plan.row), Row())
+
+    @property
+    def total(self) -> Row:
+        """All rows together."""
+        total = Row()
+        for row in self.rows.values():
+            total.merge(row)
+        return total
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was violated and no episode was invalid."""
+        return not self.total.violations and not self.total.invalid
+
+    def table(self) -> Table:
+        """Return it for people."""
+        table = Table(*COLUMNS[:2], title="torture", title_justify="left")
+        for column in COLUMNS[2:]:
+            table.add_column(column, justify="right")
+        last = None
+        for (tier, fault), row in sorted(self.rows.items()):
+            if last not in {None, tier}:
+                table.add_section()
+            last = tier
+            table.add_row(tier, fault, *_cells(row), style="red" if row.violations or row.invalid else None)
+        table.add_section()
+        table.add_row("all", "", *_cells(self.total), style="bold")
+        return table
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """Return it for machines, row by row."""
+        return [
+            {
+                "tier": tier,
+                "fault": fault,
+                "episodes": row.episodes,
+                "events": row.words.total(),
+                "words": {word.value if word else "open": count for word, count in row.words.items()},
+                "violations": row.violations,
+                "invalid": row.invalid,
+                "possibly_persisted_share": row.share,
+            }
+            for (tier, fault), row in sorted(self.rows.items())
+        ]
+
+
+def _cells(row: Row) -> list[str]:
+    words = row.words
+    counts = (
+        row.episodes,
+        words.total(),
+        words[Word.PERSISTED],
+        words[Word.NOT_PERSISTED],
+        words[Word.POSSIBLY_PERSISTED],
+        words[Word.CANCELLED],
+        row.violations,
+        row.invalid,
+    )
+    return [*(f"{count:,}" for count in counts), f"{row.share:.2%}"]
