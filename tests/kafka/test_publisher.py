@@ -16,6 +16,7 @@ from eventpub import (
     TELEMETRY,
     Delivery,
     Event,
+    EventRegistry,
     EventTooLargeError,
     InvalidRecordError,
     NotPersistedError,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 TWO_HOURS = 7_200_000
 
 
-class TaskCreated(Event, type="task.created", key="task_id"):
+class TaskCreated(Event, type="task.created", key="task_id", registry=EventRegistry()):
     """A small event."""
 
     task_id: str

@@ -73,7 +73,7 @@ async def publishing(publisher: Publisher) -> None:
 
 
 async def wrong_options(publisher: Publisher) -> None:
-    await publisher.publish(event, tiemout=1)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    await publisher.publish(event, budget=1)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
     await publisher.publish(event, partition="0")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     await publisher.publish("text")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     await publisher.publish_many([event], key="k")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
