@@ -174,8 +174,8 @@ VERBS = [verb for _, verb in SCRIPT]
 
 
 def test_every_seeded_schedule_ends_in_words_that_are_true() -> None:
-    """Hundreds of schedules in a few seconds, other ones in each run."""
-    play(run, 300)
+    """A thousand schedules in a few seconds, other ones in each run."""
+    play(run, 1_000)
 
 
 class PublisherMachine(RuleBasedStateMachine):
