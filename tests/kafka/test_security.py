@@ -291,17 +291,25 @@ async def test_sessions_end_and_no_event_notices(kafka: SecureKafka, topic: str)
 
 
 async def test_a_password_that_is_revoked_and_given_back(kafka: SecureKafka) -> None:
-    """The session lives on; after it events are retried, end as not persisted, and come through when it is right."""
-    await asyncio.gather(*(revoke_and_give_back(kafka, how) for how in ("changed", "removed")))
+    """Connections live on; after them events are retried, end as not persisted, and come through when it is right."""
+    with FaultProxy(kafka.routes) as proxy:
+        through = {"bootstrap_servers": proxy.bootstrap_servers}
+        await asyncio.gather(
+            revoke_and_give_back(kafka, kafka.set_password, "another", listener="BRIEF"),
+            revoke_and_give_back(kafka, kafka.remove_user, listener="BRIEF"),
+            revoke_and_give_back(kafka, kafka.remove_user, listener="PROXIED", end=proxy.reset_connections, **through),
+        )
 
 
-async def revoke_and_give_back(kafka: SecureKafka, how: str) -> None:
-    """Do it with a user and a topic of its own."""
+async def revoke_and_give_back(
+    kafka: SecureKafka, revoke: Callable[..., None], *args: str, end: Callable[[], object] | None = None, **way: str
+) -> None:
+    """Do it with a user and a topic of its own; the session ends by itself, or *end* ends the connections."""
     topic = create_topic(kafka.bootstrap_servers, f"{OPEN_TOPICS}{uuid.uuid4()}")
-    user, password = f"user-{how}", "password-canary"
+    user, password = topic, "password-canary"
     kafka.set_password(user, password)
     kafka.grant(user, topic)
-    config = kafka.config("BRIEF", sasl_username=user, sasl_password=password)
+    config = kafka.config(sasl_username=user, sasl_password=password, **way)
     sent: dict[bytes, Delivery | PublishError] = {}
 
     async def publish(publisher: Publisher, timeout: float) -> Delivery | PublishError:
@@ -311,14 +319,13 @@ async def revoke_and_give_back(kafka: SecureKafka, how: str) -> None:
 
     async with Publisher(config, connect="eager") as publisher:
         assert isinstance(await publish(publisher, 5), Delivery)
-        if how == "changed":
-            await asyncio.to_thread(kafka.set_password, user, "another")
-        else:
-            await asyncio.to_thread(kafka.remove_user, user)
+        await asyncio.to_thread(revoke, user, *args)
         assert isinstance(await publish(publisher, 1), Delivery)
+        if end is not None:
+            await asyncio.to_thread(end)
         patience = time.monotonic() + 3 * SESSION
         while not isinstance(ended := await publish(publisher, 0.4), UnavailableError):
-            assert time.monotonic() < patience, "the session did not end"
+            assert time.monotonic() < patience, "the connections live on"
             await asyncio.sleep(0.1)
         assert "refused the authentication" in str(ended)
         waiting = asyncio.create_task(publish(publisher, 2))
