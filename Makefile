@@ -26,7 +26,7 @@ demo: venv ## Run the Task API example against a broker (BROKER=embedded or kafk
 	@$(BIN)/python -m examples.task_api.demo --broker $(BROKER) $(ARGS)
 
 test: venv jars-if-possible ## Run every test tier; the Kafka tier needs Java 17 and Maven.
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 lint: venv ## Check style, import directions, dependencies, spelling and metadata.
 	@echo "ruff check" && $(BIN)/ruff check .

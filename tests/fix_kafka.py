@@ -33,8 +33,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not _CLUSTERS.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
-        if item.get_closest_marker("kafka") and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(_TIMEOUT))
+        if item.get_closest_marker("kafka"):
+            # One worker for all of them: two would run two sets of nodes on the same cores.
+            item.add_marker(pytest.mark.xdist_group("kafka"))
+            if not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(_TIMEOUT))
 
 
 @pytest.fixture(scope="session")

@@ -69,8 +69,10 @@ class Intake:
             EventTooLargeError: no request can hold the event.
             UnavailableError: the budget around the call is spent already.
         """
-        said = options.pop("profile", None) if options else None
-        timeout = options.pop("timeout", None) if options else None
+        said = timeout = None
+        if options:
+            _check_known(options)
+            said, timeout = options.pop("profile", None), options.pop("timeout", None)
         if isinstance(event, Event):
             record = self._encoder.encode(event, **options)  # type: ignore[misc]  # the two are gone
             event_id: str | None = event.envelope.id
@@ -106,6 +108,13 @@ def several(events: Iterable[Event | Record]) -> list[Event | Record]:
     for event in events:
         check_kind(event)
     return events
+
+
+def _check_known(options: PublishOptions) -> None:
+    unknown = options.keys() - PublishOptions.__annotations__.keys()
+    if unknown:
+        known = ", ".join(sorted(PublishOptions.__annotations__))
+        raise TypeError(f"publish() got an unexpected option {', '.join(sorted(unknown))}; the options are {known}")
 
 
 def check_kind(event: object) -> None:

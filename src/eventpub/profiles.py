@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from eventpub.declaration import declared
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
     from eventpub.event import Event
 
+_CODECS_OF_CRAMJAM = frozenset({"snappy", "lz4", "zstd"})
+_HAS_CRAMJAM = find_spec("cramjam") is not None
 _PRESETS = {profile.name: profile for profile in (CRITICAL, STANDARD, TELEMETRY)}
 
 
@@ -45,7 +48,7 @@ class Profiles:
         """Return *profile*, looked up if it is a name.
 
         Raises:
-            ConfigurationError: a name that nobody gave, or something else altogether.
+            ConfigurationError: a name that nobody gave, something else altogether, or a codec that is not installed.
         """
         if isinstance(profile, str) and profile in self._by_name:
             found = self._by_name[profile]
@@ -55,5 +58,12 @@ class Profiles:
             shown = repr(profile) if isinstance(profile, str) else type(profile).__name__
             known = ", ".join(map(repr, self._by_name))
             raise ConfigurationError.of("profile", f"{shown} is not known", f"use one of {known}, or a DeliveryProfile")
+        _check_codec(found)
         self.longest = max(found.delivery_timeout, getattr(self, "longest", 0.0))
         return found
+
+
+def _check_codec(profile: DeliveryProfile) -> None:
+    if profile.compression in _CODECS_OF_CRAMJAM and not _HAS_CRAMJAM:
+        reason = f"{profile.compression} needs the package cramjam, which is not installed"
+        raise ConfigurationError.of("compression", reason, 'install "eventpub[compression]", or use gzip or none')

@@ -184,7 +184,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize("settings, named", REFUSED, ids=lambda each: str(each)[:40])
+@pytest.mark.parametrize("settings, named", REFUSED, ids=lambda each: each if isinstance(each, str) else ",".join(each))
 def test_a_setting_that_cannot_work_is_refused(settings: dict[str, Any], named: str) -> None:
     """At construction, by its name, with a fix; none is silently ignored."""
     with pytest.raises(ConfigurationError) as caught:

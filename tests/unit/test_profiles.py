@@ -93,3 +93,11 @@ def test_the_longest_budget_in_use() -> None:
     assert profiles.longest == 90
     profiles.named(QUICK)
     assert profiles.longest == 90
+
+
+def test_a_codec_that_is_not_installed_is_refused_where_the_profile_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the extra; a batch that cannot be encoded later would blame its records."""
+    monkeypatch.setattr("eventpub.profiles._HAS_CRAMJAM", False)
+    with pytest.raises(ConfigurationError, match=r"eventpub\[compression\]"):
+        Profiles(CRITICAL.replace(compression="zstd"), {})
+    assert Profiles(CRITICAL.replace(compression="gzip"), {}).default.compression == "gzip"

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("eventpub.delivery")
 
 _EXPIRED_AT_ONCE = 500  # entries, before the event loop gets its turn
-_ABANDONED_KEPT = 256  # batches whose late answer would still be recognised
+_ABANDONED_BYTES = 4 * 1024 * 1024  # of batches whose late answer would still be recognised
 _SOCKETS_CLOSE = 0.5  # seconds a transport may take to abort them
 
 
@@ -64,6 +64,7 @@ class Engine:
         self._topics: dict[str, Topic] = {}
         self._drains: list[Drain] = []
         self._abandoned: OrderedDict[WireBatch, Batch] = OrderedDict()
+        self._abandoned_bytes = 0
         self._persisted = self._not_persisted = self._possibly_persisted = 0
         self._withdrawn = self._late_outcomes = self._attempts = self._failed_attempts = 0
         self.hastened = float("-inf")
@@ -183,8 +184,10 @@ class Engine:
         """Remember a batch given up in doubt, for an answer that may still come."""
         if batch.wire is not None:
             self._abandoned[batch.wire] = batch
-        if len(self._abandoned) > _ABANDONED_KEPT:
-            self._abandoned.popitem(last=False)
+            self._abandoned_bytes += batch.size
+        # Their room was given back: what is kept of them has a bound of its own (rule 9).
+        while self._abandoned_bytes > _ABANDONED_BYTES and len(self._abandoned) > 1:
+            self._abandoned_bytes -= self._abandoned.popitem(last=False)[1].size
 
     # --- what the transport tells (TransportListener) ------------------------------
 
@@ -194,6 +197,7 @@ class Engine:
         if lane.partition.late(wire, result, self.loop.time()):
             lane.wake()
         elif (batch := self._abandoned.pop(wire, None)) is not None:
+            self._abandoned_bytes -= batch.size
             self._report_abandoned(partition, batch, result)
 
     def _report_abandoned(self, partition: TopicPartition, batch: Batch, result: Acked | Rejected) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _ADVICE = {
     "budget": "raise delivery_timeout, or see why the brokers did not answer",
     "attempts": "the retry policy gave up; see profile.retry",
-    "drain": "the publisher was closed first; give aclose() more time",
+    "drain": "it was still pending when the drain ended; give aclose() or flush() more time",
     "closing": "the publisher is closing",
     "rejected": "a broker refused a resend after an attempt in doubt",
     "no_retry": "trying again could write it twice; use idempotence=True, or allow_duplicates=True",

@@ -31,6 +31,7 @@ MIN_ATTEMPT = 0.05  # seconds an attempt must have before it, unless the whole b
 TIMER_EARLY = (
     0.001  # seconds: a timer may fire within its clock's resolution before its time; asked then, do not wait on
 )
+LONGEST_ROUND_TRIP = 1.0  # seconds
 MAX_RECORDS = 2_500  # in a batch: bounds how long cutting and settling hold the event loop
 _CORRUPT_TWICE = 2
 
@@ -255,7 +256,9 @@ class Partition:
             self._retry_or_give_up(batch, now)
 
     def _measure(self, attempt: Attempt) -> None:
-        took, known = attempt.duration, self._round_trip
+        # What takes longer is no round trip but a wait for replicas: counted as one, a single
+        # slow answer would keep short budgets from being tried for a long time.
+        took, known = min(attempt.duration, LONGEST_ROUND_TRIP), self._round_trip
         self._round_trip = (3 * known + took) / 4 if known else took
 
     def _acked(self, batch: Batch, result: AttemptResult, now: float) -> None:
