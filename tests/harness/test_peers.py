@@ -135,6 +135,7 @@ def test_a_fault_that_nobody_felt_is_noticed(ledger: Ledger, clock: Clock) -> No
     clock.now = 1.0
     ledger.say(intent, Word.PERSISTED)
     assert felt(ledger, 1.0)
+    assert not felt(ledger, 1.0, before=1)
 
 
 def test_rounds_that_differ_become_a_range(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_rounds_that_differ_become_a_range(tmp_path: Path) -> None:
         call(ledger, b"a", Word.PERSISTED)
         rounds.append(judged(ledger, *(b"a", b"a") if twice else (b"a",)))
     row = Row(fault("none"), "somebody", tuple(rounds))
-    assert row.verdict == "0 to 1 doubled"
+    assert row.verdict == "**0 to 1 doubled**"
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- figures -->\nold\n<!-- /figures -->\nafter\n")
     table.write(page, table.summary([row]))
@@ -154,7 +155,7 @@ def test_rounds_that_differ_become_a_range(tmp_path: Path) -> None:
         "<!-- figures -->",
         "| fault | somebody |",
         "|---|---|",
-        "| none | 0 to 1 doubled |",
+        "| none | **0 to 1 doubled** |",
         "<!-- /figures -->",
         "after",
     ]

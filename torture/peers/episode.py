@@ -25,8 +25,8 @@ _SETTLING = 1.0
 _NEVER = 1 << 30  # no call has such a number
 
 
-class NoEffectError(RuntimeError):
-    """A fault that nobody felt proves nothing."""
+class InvalidRoundError(RuntimeError):
+    """The fault was not felt, or something was wrong before it: the round proves nothing."""
 
 
 class Finished(NamedTuple):
@@ -34,6 +34,7 @@ class Finished(NamedTuple):
 
     ledger: Ledger
     at_close: list[ReadRecord]
+    load_from: int
     probes_from: int
 
 
@@ -43,7 +44,7 @@ async def run(
     """Return a cell for each contender.
 
     Raises:
-        NoEffectError: nobody felt the fault.
+        InvalidRoundError: a contender did not feel the fault, or failed before it.
     """
     groups = [list(contenders)] if fault.together else [[name] for name in contenders]
     cells: dict[str, Cell] = {}
@@ -79,14 +80,15 @@ class _Episode:
         for orders in self._orders:
             await asyncio.to_thread(topics.create, self._broker, orders.topic, replicas, dict(self._fault.config))
         try:
-            await self._fault.before(self._scene)
             async with contextlib.AsyncExitStack() as stack:
                 children = [await stack.enter_async_context(self._child(orders)) for orders in self._orders]
                 await asyncio.gather(*(child.done("ready") for child in children))
+                await self._fault.before(self._scene)
                 finished = await (self._closing(children) if self._fault.closing else self._faulty(children))
         finally:
             await self._scene.heal()
-        self._check_effect(finished)
+        for orders, one in zip(self._orders, finished, strict=True):
+            self._check(orders.contender, one)
         return {
             orders.contender: await self._judge(orders, one) for orders, one in zip(self._orders, finished, strict=True)
         }
@@ -129,14 +131,15 @@ class _Episode:
     async def _watched(self, child: Child, at_close: list[ReadRecord], probes_from: int) -> Finished:
         """Let the process live on for a while: what it still runs may still write."""
         await asyncio.sleep(self._fault.watch)
-        await child.done("load")
-        return Finished(await child.end(), at_close, probes_from)
+        loaded = await child.done("load")
+        return Finished(await child.end(), at_close, loaded["calls"], probes_from)
 
-    def _check_effect(self, finished: list[Finished]) -> None:
-        # Not by each: who asks for acks=1 does not feel that replicas are missing.
-        if self._fault.felt and not any(felt(one.ledger, self._fault.felt) for one in finished):
-            names = ", ".join(orders.contender for orders in self._orders)
-            raise NoEffectError(f"{self._fault.name!r} was felt by none of {names}")
+    def _check(self, contender: str, finished: Finished) -> None:
+        if felt(finished.ledger, float("inf"), before=finished.load_from):
+            raise InvalidRoundError(f"{contender} failed before {self._fault.name!r} began")
+        concerned = self._fault.felt and contender not in self._fault.unfelt_by
+        if concerned and not felt(finished.ledger, self._fault.felt):
+            raise InvalidRoundError(f"{contender} felt nothing of {self._fault.name!r}")
 
     async def _judge(self, orders: Orders, finished: Finished) -> Cell:
         log = await asyncio.to_thread(read_topic, self._broker, orders.topic)

@@ -19,6 +19,7 @@ CLOSE_TIMEOUT = 5.0
 """Seconds that a close may take."""
 
 BEYOND = BUDGET + 2
+_ACKS_ONE = ("aiokafka defaults",)  # asks the leader only, so it does not feel that replicas are missing
 VICTIM = 1  # the node that is killed, paused or alone has the replica
 
 
@@ -59,7 +60,8 @@ class Fault:
         config: settings of the topic.
         together: all contenders feel it at once; else one after the other, on an idle cluster.
         brokers: how many it needs.
-        felt: at least one call must have taken so many seconds, or failed: else it had no effect.
+        felt: at least one call of each contender must have taken so many seconds, or failed: else it had no effect.
+        unfelt_by: contenders whom it does not concern.
         closing: close while it lasts, instead of afterwards.
         watch: seconds for which the log is watched after the close.
     """
@@ -74,6 +76,7 @@ class Fault:
     together: bool = False
     brokers: int = 1
     felt: float = 0.0
+    unfelt_by: tuple[str, ...] = ()
     closing: bool = False
     watch: float = 2.0
 
@@ -167,8 +170,10 @@ FAULTS = (
         "too-few-replicas",
         "NOT_ENOUGH_REPLICAS for 3 s",
         demand_more_replicas(3),
+        load=Load(events=30),
         before=one_follower_less,
         layout=Layout.TWO_LEADERS,
+        unfelt_by=_ACKS_ONE,
         together=True,
         brokers=3,
         felt=1.0,
@@ -177,8 +182,10 @@ FAULTS = (
         "too-few-replicas-for-long",
         f"NOT_ENOUGH_REPLICAS for {BEYOND:g} s",
         demand_more_replicas(BEYOND),
+        load=Load(events=30),
         before=one_follower_less,
         layout=Layout.TWO_LEADERS,
+        unfelt_by=_ACKS_ONE,
         together=True,
         brokers=3,
         felt=BUDGET - 1,

@@ -96,9 +96,10 @@ def took(fate: Fate) -> float:
     return fate.call[0].at - fate.intent.at if fate.call else float("inf")
 
 
-def felt(ledger: Ledger, seconds: float) -> bool:
-    """Whether any call failed, or took at least *seconds*."""
-    return any(took(fate) >= seconds or fate.word is not Word.PERSISTED for fate in Evidence(ledger, {}).fates)
+def felt(ledger: Ledger, seconds: float, *, before: int | None = None) -> bool:
+    """Whether any call (of those numbered below *before*) failed, or took at least *seconds*."""
+    calls = Evidence(ledger, {}).fates[:before]
+    return any(took(fate) >= seconds or fate.word is not Word.PERSISTED for fate in calls)
 
 
 def _word(event: Event) -> Word | None:

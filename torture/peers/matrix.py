@@ -13,10 +13,12 @@ from support.fault_proxy import FaultProxy
 from support.kafka_node import ApacheKafka
 from torture.peers import table
 from torture.peers.contenders import CONTENDERS, versions
-from torture.peers.episode import run
+from torture.peers.episode import InvalidRoundError, run
 from torture.peers.faults import BUDGET, CLOSE_TIMEOUT, FAULTS, Fault
 from torture.peers.judge import Cell
 from torture.peers.table import Row
+
+_TRIES = 3  # of a round that proves nothing
 
 
 async def measure(
@@ -29,12 +31,23 @@ async def measure(
             cells: dict[str, list[Cell]] = {name: [] for name in contenders}
             began = time.monotonic()
             for _ in range(rounds):
-                for name, cell in (await run(fault, contenders, kafka, proxy, directory)).items():
+                for name, cell in (await _valid(fault, contenders, kafka, proxy, directory)).items():
                     cells[name].append(cell)
             new = [Row(fault, name, tuple(found)) for name, found in cells.items()]
             print(*new, f"({time.monotonic() - began:.0f} s)", sep="\n", flush=True)
             rows += new
     return rows
+
+
+async def _valid(
+    fault: Fault, contenders: Sequence[str], kafka: ApacheKafka, proxy: FaultProxy, directory: Path
+) -> dict[str, Cell]:
+    for _ in range(_TRIES - 1):
+        try:
+            return await run(fault, contenders, kafka, proxy, directory)
+        except InvalidRoundError as error:
+            print(f"again: {error}", flush=True)
+    return await run(fault, contenders, kafka, proxy, directory)
 
 
 def main(argv: Sequence[str] | None = None) -> list[Row]:

@@ -39,15 +39,19 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """Return what went wrong, in a few words; *clean* if nothing did."""
-        return ", ".join(self._faults()) or "clean"
+        """Return what was not delivered and, in bold, what must not be; *all ok* if there is neither."""
+        return ", ".join([*self._said(), *(f"**{text}**" for text in self._faults())]) or "all ok"
+
+    def _said(self) -> Iterator[str]:
+        return (f"{self.count(name)} {name}" for name in ("failed", "possibly") if self._any(name))
 
     def _faults(self) -> Iterator[str]:
-        for name in _WORST:
-            if any(getattr(cell, name) for cell in self.cells):
-                yield f"{self.count(name)} {name}"
+        yield from (f"{self.count(name)} {name}" for name in _WORST if self._any(name))
         if hung := sum(cell.close_hung for cell in self.cells):
             yield "close hung" if hung == len(self.cells) else f"close hung {hung} of {len(self.cells)} times"
+
+    def _any(self, name: str) -> bool:
+        return any(getattr(cell, name) for cell in self.cells)
 
 
 def _range(values: list[float], form: Callable[[float], str]) -> str:
