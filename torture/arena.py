@@ -16,6 +16,9 @@ T = TypeVar("T")
 class World(Protocol):
     """One cluster, or the part of one that an episode has for itself."""
 
+    hook: object
+    """What else hears the publisher's hooks."""
+
     @property
     def target(self) -> Any:
         """What a publisher is opened on."""
@@ -29,8 +32,14 @@ class World(Protocol):
     async def read(self, topic: str) -> Sequence[StoredRecord]:
         """Return what an independent reader finds in a topic of the plan."""
 
-    def leftovers(self) -> Sequence[str]:
+    async def readable(self) -> bool:
+        """Whether topics can be read now, as far as they can ever be: no broker of them is away."""
+
+    async def leftovers(self) -> Sequence[str]:
         """Return what the closed publisher left open: sockets."""
+
+    async def close(self) -> None:
+        """End what was made for one episode only."""
 
 
 class Arena(Protocol):
@@ -41,12 +50,14 @@ class Arena(Protocol):
         pace: of its episodes.
         limit: real seconds after which an episode counts as hanging.
         faults: by name.
+        deduplicates: whether its brokers drop resends of idempotent batches.
     """
 
     name: str
     pace: Pace
     limit: float
     faults: Mapping[str, Fault[Any]]
+    deduplicates: bool
 
     def run(self, episode: Coroutine[Any, Any, T]) -> T:
         """Run an episode from its beginning to its end."""

@@ -38,7 +38,11 @@ def play(arena: Arena, plan: Plan) -> Result:
 
 
 async def _play(arena: Arena, plan: Plan) -> Result:
-    return await Episode(arena, plan, await arena.world(plan)).play()
+    world = await arena.world(plan)
+    try:
+        return await Episode(arena, plan, world).play()
+    finally:
+        await world.close()
 
 
 class Episode:
@@ -57,7 +61,7 @@ class Episode:
             profile=plan.profiles[0],
             profiles=profiles,
             buffer=plan.buffer,
-            hooks=[self._ledger],
+            hooks=[self._ledger, world.hook],
         )
         self._recorder = Recorder(self._publisher, self._ledger)
         self._calls: list[asyncio.Task[None]] = []
@@ -83,7 +87,7 @@ class Episode:
             results = await asyncio.gather(*self._calls, return_exceptions=True)
         for failure in (result for result in results if isinstance(result, Exception)):
             self._ledger.left(f"exception of a call: {failure!r}")
-        for left in (*clean.leftovers(self._calls), *self._world.leftovers()):
+        for left in (*clean.leftovers(self._calls), *await self._world.leftovers()):
             self._ledger.left(left)
         return await self._judge()
 
@@ -188,7 +192,9 @@ class Episode:
 
     async def _judge(self) -> Result:
         topics = [self._topic(topic.name) for topic in self._plan.topics]
-        at_close = {topic: await self._world.read(topic) for topic in topics}
+        at_close = None
+        if await self._world.readable():
+            at_close = {topic: await self._world.read(topic) for topic in topics}
         await self._world.heal()
         await asyncio.sleep(self._plan.pace.settling)
         logs = {topic: await self._world.read(topic) for topic in topics}
@@ -198,6 +204,7 @@ class Episode:
             logs_at_close=at_close,
             effects=self._effects,
             ceiling=self._ceiling(),
+            deduplicates=self._arena.deduplicates,
             secrets=[SECRET],
         )
         return Result(self._plan, verdict, self._ledger)

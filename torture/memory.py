@@ -41,6 +41,8 @@ PACE = Pace(
 class MemoryWorld:
     """One `MemoryBroker`."""
 
+    hook = None
+
     def __init__(self, plan: Plan) -> None:
         self.broker = MemoryBroker(brokers=plan.brokers, auto_create=False)
         self.broker.latency(plan.latency)
@@ -89,9 +91,16 @@ class MemoryWorld:
         """Return what is in the log, and what was in the one deleted before."""
         return [*self._deleted[topic], *self.broker.records(topic)]
 
-    def leftovers(self) -> Sequence[str]:
+    async def readable(self) -> bool:
+        """Return true: a log in memory can always be read."""
+        return True
+
+    async def leftovers(self) -> Sequence[str]:
         """Return nothing: there are no sockets here."""
         return ()
+
+    async def close(self) -> None:
+        """Leave it to the garbage collector."""
 
     def may_script(self, verb: str, aim: Aim) -> bool:
         """Whether to script a fault: the first time, and again if what was scripted came to nothing."""
@@ -116,6 +125,7 @@ class MemoryArena:
     name = "memory"
     pace = PACE
     limit = 30.0
+    deduplicates = True
 
     def __init__(self) -> None:
         self.faults: Mapping[str, Fault[MemoryWorld]] = FAULTS

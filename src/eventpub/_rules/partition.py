@@ -271,18 +271,11 @@ class Partition:
     def _settle_acked(self, batch: Batch, ack: Acked, now: float) -> None:
         topic, partition = self.name
         on_outcome, attempts, offset = self._listener.on_outcome, len(batch.history), ack.offset
-        known = offset >= 0
+        known, status, make = offset >= 0, PersistenceStatus.PERSISTED, Delivery._make
         for entry in batch.entries:
-            delivery = Delivery(
-                topic,
-                partition,
-                offset if known else None,
-                ack.timestamp or entry.record.timestamp or 0,
-                entry.event_id,
-                attempts,
-                now - entry.started,
-            )
-            on_outcome(entry, delivery)
+            timestamp, elapsed = ack.timestamp or entry.record.timestamp or 0, now - entry.started
+            where = offset if known else None
+            on_outcome(entry, make((topic, partition, where, timestamp, entry.event_id, attempts, elapsed, status)))
             offset += 1
 
     def _handed_over(self, batch: Batch, now: float) -> None:

@@ -121,6 +121,19 @@ def test_a_profile_that_allows_duplicates_may_have_them() -> None:
     assert check_ledger(ledger, {TOPIC: [read(A, 0), read(A, 1)]}).passed
 
 
+def test_a_broker_that_does_not_deduplicate_holds_a_copy_per_attempt() -> None:
+    """EmbeddedKafka writes resends again: that is no violation, but a copy without an attempt is."""
+    for attempts, copies, names in ((1, 1, []), (1, 2, ["I2"]), (2, 3, []), (2, 4, ["I2"])):
+        ledger = Told()
+        ledger.say(ledger.intend(A), Word.PERSISTED, partition=0, offset=0, attempts=attempts)
+        logs = {TOPIC: [read(A, offset) for offset in range(copies)]}
+        assert found(check_ledger(ledger, logs, deduplicates=False)) == names
+        assert check_ledger(ledger, logs).passed is (copies == 1)
+    ledger = Told()
+    ledger.call(A, Word.PERSISTED, offset=0, idempotent=False)
+    assert found(check_ledger(ledger, {TOPIC: [read(A, 0), read(A, 1)]}, deduplicates=False)) == ["I2"]
+
+
 def test_a_record_without_an_id_is_recognised_by_its_value() -> None:
     """Raw records need no header; a tombstone differs from an empty value."""
     ledger = Told()
