@@ -11,8 +11,8 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from eventpub._rules.partition import Send, Wait
 from eventpub._rules.sequence import MAX_EPOCH
+from eventpub._rules.step import Send, Wait
 from eventpub.abc import Acked, ProducerId, Rejected, Unacknowledged, WireBatch
 from eventpub.delivery import Delivery, PersistenceStatus
 from tests.unit.rules.kit import AT_ONCE, BROKER, LOOSE, QUICK, STANDARD, TELEMETRY, Bench, Desk, in_doubt, not_sent

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from eventpub._rules.partition import Send, Wait
+from eventpub._rules.step import Send, Wait
 from eventpub.abc import InDoubt, ProducerId
 
 if TYPE_CHECKING:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from eventpub._engine.lane import Lane
 from eventpub._rules.failures import Ending
-from eventpub._rules.partition import Partition, PartitionListener, SizeLimit
+from eventpub._rules.limit import SizeLimit
+from eventpub._rules.listener import PartitionListener
+from eventpub._rules.partition import Partition
 from eventpub._rules.queue import EntryQueue
 from eventpub.abc import Partitioner, Rejected, TopicPartition
 

@@ -8,7 +8,7 @@ with `Partition.record`. States and transitions: ``docs/design/partition.md``.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from eventpub._rules import retry
 from eventpub._rules.attempts import describe
@@ -17,64 +17,24 @@ from eventpub._rules.codes import DUPLICATE_SEQUENCE_NUMBER, Action, lookup
 from eventpub._rules.failures import Ending
 from eventpub._rules.queue import EntryQueue
 from eventpub._rules.sequence import Sequence
+from eventpub._rules.step import Send, Wait
 from eventpub.abc import UNSTAMPED, Acked, Rejected, Unacknowledged
 from eventpub.delivery import AttemptOutcome, Delivery, PersistenceStatus
 
 if TYPE_CHECKING:
     from eventpub._rules.entry import Entry
+    from eventpub._rules.limit import SizeLimit
+    from eventpub._rules.listener import PartitionListener
     from eventpub.abc import AttemptResult, TopicPartition, WireBatch
     from eventpub.delivery import Attempt
     from eventpub.exceptions import DoubtReason, PublishError
     from eventpub.profile import DeliveryProfile
 
 MIN_ATTEMPT = 0.05  # seconds an attempt must have before it, unless the whole budget is shorter
-TIMER_EARLY = (
-    0.001  # seconds: a timer may fire within its clock's resolution before its time; asked then, do not wait on
-)
+TIMER_EARLY = 0.001  # seconds a timer may fire before its time, by its clock's resolution: then do not wait on
 LONGEST_ROUND_TRIP = 1.0  # seconds
 MAX_RECORDS = 2_500  # in a batch: bounds how long cutting and settling hold the event loop
 _CORRUPT_TWICE = 2
-
-
-class Wait(NamedTuple):
-    """Nothing to send before *until* (linger or back-off)."""
-
-    until: float
-
-
-class Send(NamedTuple):
-    """A batch of *profile* is to be sent as soon as it could be written."""
-
-    profile: DeliveryProfile
-
-
-class SizeLimit:
-    """What a topic was seen to refuse, shared by its partitions: later cuts stay below."""
-
-    __slots__ = ("bytes",)
-
-    def __init__(self) -> None:
-        self.bytes = 1 << 62
-
-    def refused(self, size: int) -> None:
-        """Remember that a batch of *size* bytes was too large."""
-        self.bytes = min(self.bytes, size - 1)
-
-
-class PartitionListener(Protocol):
-    """Whom a partition tells. Plain calls, in the order of the records."""
-
-    def on_outcome(self, entry: Entry, outcome: Delivery | PublishError, /) -> None:
-        """*entry* came to *outcome*; where its caller was told another one before, this one is late."""
-
-    def on_batch_ended(self, entries: list[Entry], /) -> None:
-        """A batch holds its records no longer: what they took of the buffer is free."""
-
-    def on_attempt(self, partition: TopicPartition, batch: Batch, attempt: Attempt, /) -> None:
-        """An attempt came to its end."""
-
-    def on_abandoned(self, partition: TopicPartition, batch: Batch, /) -> None:
-        """A batch in doubt was given up; an answer may still come."""
 
 
 class Partition:

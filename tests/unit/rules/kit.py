@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from eventpub._rules.entry import Entry
-from eventpub._rules.partition import Partition, Send, SizeLimit, Wait
+from eventpub._rules.limit import SizeLimit
+from eventpub._rules.partition import Partition
+from eventpub._rules.step import Send, Wait
 from eventpub.abc import Acked, InDoubt, NotSent, ProducerId, Rejected, TopicPartition, Unacknowledged, WireBatch
 from eventpub.delivery import AttemptOutcome, Delivery
 from eventpub.exceptions import PublishError

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import tenacity
 
-from eventpub._rules.partition import MAX_RECORDS, MIN_ATTEMPT, Send, SizeLimit, Wait
+from eventpub._rules.limit import SizeLimit
+from eventpub._rules.partition import MAX_RECORDS, MIN_ATTEMPT
 from eventpub._rules.sequence import MAX_EPOCH
+from eventpub._rules.step import Send, Wait
 from eventpub.abc import UNSTAMPED, Acked, ProducerId, Stamp
 from eventpub.delivery import Delivery, PersistenceStatus
 from eventpub.exceptions import NotPersistedError, PossiblyPersistedError, RejectedError, UnavailableError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import tenacity
 
-from eventpub._rules.partition import Send
+from eventpub._rules.step import Send
 from eventpub.abc import Acked, Rejected, Stamp
 from eventpub.exceptions import EventTooLargeError, InvalidRecordError, SerializationError
 from eventpub.profile import RetryPolicy
