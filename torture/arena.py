@@ -16,8 +16,9 @@ T = TypeVar("T")
 class World(Protocol):
     """One cluster, or the part of one that an episode has for itself."""
 
-    hook: object
-    """What else hears the publisher's hooks."""
+    @property
+    def hooks(self) -> Sequence[object]:
+        """What else hears of the publisher's attempts and outcomes."""
 
     @property
     def target(self) -> Any:

@@ -61,7 +61,7 @@ class Episode:
             profile=plan.profiles[0],
             profiles=profiles,
             buffer=plan.buffer,
-            hooks=[self._ledger, world.hook],
+            hooks=[self._ledger, *world.hooks],
         )
         self._recorder = Recorder(self._publisher, self._ledger)
         self._calls: list[asyncio.Task[None]] = []

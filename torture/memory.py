@@ -41,7 +41,7 @@ PACE = Pace(
 class MemoryWorld:
     """One `MemoryBroker`."""
 
-    hook = None
+    hooks: Sequence[object] = ()
 
     def __init__(self, plan: Plan) -> None:
         self.broker = MemoryBroker(brokers=plan.brokers, auto_create=False)

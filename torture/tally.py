@@ -9,8 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from eventpub.testing import Word
-from torture.episode import Result
-from torture.plan import Plan
+from torture.player import Report
 
 COLUMNS = (
     "tier",
@@ -38,10 +37,13 @@ class Row:
     asked: int = 0
     doubtful: int = 0
 
-    def add(self, result: Result) -> None:
-        """Count an episode."""
-        verdict = result.verdict
+    def add(self, report: Report) -> None:
+        """Count an episode; one that came to no end is a violation."""
         self.episodes += 1
+        verdict = report.verdict
+        if verdict is None:
+            self.violations += 1
+            return
         self.words.update(verdict.words)
         self.violations += len(verdict.violations)
         self.invalid += len(verdict.invalid)
@@ -69,18 +71,9 @@ class Tally:
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str], Row] = {}
 
-    def add(self, tier: str, result: Result) -> None:
+    def add(self, report: Report) -> None:
         """Count an episode."""
-        self._row(tier, result.plan).add(result)
-
-    def add_broken_off(self, tier: str, plan: Plan) -> None:
-        """Count an episode that came to no end, which is a violation."""
-        row = self._row(tier, plan)
-        row.episodes += 1
-        row.violations += 1
-
-    def _row(self, tier: str, plan: Plan) -> Row:
-        return self.rows.setdefault((tier, plan.row), Row())
+        self.rows.setdefault((report.tier, report.row), Row()).add(report)
 
     @property
     def total(self) -> Row:
