@@ -158,7 +158,7 @@ class Plan:
 def draw(seed: int, faults: Mapping[str, Fault[Any]], pace: Pace, only: str | None = None) -> Plan:
     """Return the plan of *seed*; *only* names the fault to have, in place of a random choice."""
     chance = random.Random(seed)
-    names = _faults(chance, faults, only)
+    names = _faults(chance, seed, faults, only)
     chosen = [faults[name] for name in names]
     brokers = max([chance.choice([1, 2, 3]), *(fault.brokers for fault in chosen)])
     topics = _topics(chance)
@@ -190,13 +190,13 @@ def _patient(step: Step) -> Step:
     return replace(step, around=None, cancelled_after=None, events=events)
 
 
-def _faults(chance: random.Random, faults: Mapping[str, Fault[Any]], only: str | None) -> list[str]:
+def _faults(chance: random.Random, seed: int, faults: Mapping[str, Fault[Any]], only: str | None) -> list[str]:
     if only is not None:
         return [] if only == HEALTHY else [only]
     kind = chance.random()
     if kind < 0.05:
         return []
-    name = chance.choice(list(faults))
+    name = list(faults)[seed % len(faults)]  # in turn, so that few episodes see all of them
     if kind < 0.65 or faults[name].alone:
         return [name]
     names = [name]

@@ -18,6 +18,7 @@ from multiprocessing import get_context
 from eventpub.testing import Verdict
 from torture.arena import Arena
 from torture.episode import play
+from torture.kafka import KafkaArena
 from torture.memory import MemoryArena
 from torture.plan import draw
 from torture.wire import WireArena
@@ -35,6 +36,7 @@ class Tier:
 TIERS = {
     "memory": Tier(lambda: nullcontext(MemoryArena()), 3_000, os.cpu_count() or 1),
     "wire": Tier(lambda: nullcontext(WireArena()), 300, 4),
+    "kafka": Tier(KafkaArena, 60, 1),
 }
 
 
