@@ -34,7 +34,7 @@ _ADVICE = {
 class Ending:
     """How a batch ends without an acknowledgement: the same for all of its records but for their names.
 
-    *problems* are what keeps the brokers away now; told where no attempt was made that could tell.
+    *problems* are what keeps the brokers away now; told where no attempt has reached one.
     """
 
     __slots__ = ("_history", "_now", "_partition", "_problems", "_topic")
@@ -106,6 +106,7 @@ class Ending:
         tries = len(self._history)
         tail = f", the last one {self._history[-1]}" if tries else ""
         attempts = f"{tries} attempt{'' if tries == 1 else 's'}{tail}"
-        seen = f": {'; '.join(self._problems)}" if self._problems and not tries else ""
+        told_by_a_broker = in_doubt(self._history) or any(a.kafka_code is not None for a in self._history)
+        seen = f": {'; '.join(self._problems)}" if self._problems and not told_by_a_broker else ""
         told = f"{self._where()}: {what} ({reason}) after {spent:.2f} s of {budget:g} s, {attempts}"
         return f"{told}; {_ADVICE[reason]}{seen}"
