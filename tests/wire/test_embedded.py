@@ -186,6 +186,19 @@ def test_a_paused_broker_writes_and_does_not_answer(kafka: EmbeddedKafka) -> Non
     assert values(kafka) == [b"first", b"second"]
 
 
+@pytest.mark.parametrize("waited", [0.0, 0.005, 0.05])
+def test_a_slow_broker_that_was_paused_answers_what_came_just_before(kafka: EmbeddedKafka, waited: float) -> None:
+    """An answer younger than the latency when the pause ended was sent a day later."""
+    host, port = kafka.bootstrap_servers.split(":")
+    kafka.latency(0.02)
+    kafka.pause()
+    with socket.create_connection((host, int(port)), timeout=2) as client:
+        client.sendall(struct.pack(">ihhih", 10, 18, 0, 1, -1))  # ApiVersions
+        time.sleep(waited)
+        kafka.resume()
+        assert client.recv(4)
+
+
 def test_a_leaderless_partition_is_shown_as_such(kafka: EmbeddedKafka) -> None:
     """Metadata names no leader until one is given again; the neighbour is unharmed."""
     kafka.leaderless("t", 0)

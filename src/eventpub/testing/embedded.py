@@ -135,7 +135,10 @@ class EmbeddedKafka:
     def resume(self, broker: int | None = None) -> None:
         """Send the answers that `pause` withheld, and go on."""
         for each in self._meant(broker):
-            self._set_latency(each, self._latency.get(each, 0.0))
+            # An answer that is not due yet would keep the timer it got during the pause: of a day.
+            self._set_latency(each, 0.0)
+            if latency := self._latency.get(each):
+                self._set_latency(each, latency)
 
     def latency(self, seconds: float, broker: int | None = None) -> None:
         """Let a broker (default: all) answer *seconds* after a request came; 0 is at once."""
