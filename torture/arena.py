@@ -27,6 +27,9 @@ class World(Protocol):
     def effects(self, counter: str) -> int:
         """Return how often the faults of *counter* had an effect so far."""
 
+    def waited(self) -> None:
+        """Hear that an event which was laid out for a fault was not answered in time: it is felt."""
+
     async def heal(self) -> None:
         """Take back every fault, and let all requests go on that were kept back."""
 

@@ -158,9 +158,13 @@ class Episode:
         """Publish to where a fault waits."""
         text = f"{SECRET} bait {self._plan.seed}-{len(self._calls)}"
         record = Record(self._topic(at[0]), text.encode(), b"bait", [("ce_id", text.encode())], partition=at[1])
-        if self._publisher.state.value == "open":
-            self._call(self._recorder.publish(record, profile=self._bait_profile))
+        if self._publisher.state.value != "open":
+            await asyncio.sleep(pause)
+            return
+        call = self._call(self._recorder.publish(record, profile=self._bait_profile))
         await asyncio.sleep(pause)
+        if not call.done():
+            self._world.waited()
 
     # --- the end ---------------------------------------------------------------------------
 

@@ -95,6 +95,10 @@ class KafkaWorld:
         """Whether nothing that *aim* asked for is in force, or all of it came to its end."""
         return all(fault.over for fault in self.in_force.get(aim, ()))
 
+    def waited(self) -> None:
+        """Count it as felt."""
+        self.senses.counts["felt"] += 1
+
     async def heal(self) -> None:
         """Let everything work that was broken, and wait until all replicas have caught up."""
         for faults in self.in_force.values():

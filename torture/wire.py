@@ -38,7 +38,7 @@ PACE = Pace(
     largest=25,
     recovery=4.0,
     settling=0.3,
-    patience=8.0,
+    patience=15.0,
 )
 
 
@@ -66,6 +66,10 @@ class WireWorld:
     def effects(self, counter: str) -> int:
         """Return what the publisher felt."""
         return self.senses.counts[counter]
+
+    def waited(self) -> None:
+        """Count it as felt."""
+        self.senses.counts["felt"] += 1
 
     async def heal(self) -> None:
         """Let every broker work."""
