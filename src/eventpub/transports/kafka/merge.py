@@ -225,7 +225,13 @@ class Outbox:
 
     def on_answer(self, request: Request, answer: ProduceAnswer) -> None:
         """Give each batch of *request* its part of the answer."""
-        if answer.throttle > 0 and self._throttle is None:
+        if self._acks != 0 and not request.entries.keys() <= answer.results.keys():
+            # A broker answers for every partition it was asked for, so this is noise that happens to
+            # decode. Its throttle time was once believed: up to 24 days of silence to a broker that
+            # was well. What else comes over this connection is as little worth.
+            fault = ConnectionLostError(f"{request.link.broker} left partitions out of its answer")
+            self._loop.call_soon(request.link.abort, fault)  # not at once: its reader runs this
+        elif answer.throttle > 0 and self._throttle is None:
             self._throttle = self._loop.call_later(answer.throttle, self._unthrottle)
         for partition, entry in request.entries.items():
             self._settle(entry, self._result_of(partition, request, answer))

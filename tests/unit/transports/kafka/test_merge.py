@@ -163,6 +163,20 @@ async def test_a_partition_left_out_of_the_answer_is_in_doubt() -> None:
     assert isinstance(await task, InDoubt)
 
 
+async def test_noise_for_an_answer_silenced_a_broker_for_weeks() -> None:
+    """Noise can be read as "no partitions, and be quiet for 24 days": nothing of it is believed."""
+    world = await World().connect()
+    task = world.send(0)
+    await settle()
+    world.written[0].reply.answered(ProduceAnswer({}, 2_000_000.0))
+    assert isinstance(await task, InDoubt)
+    await settle()
+    assert isinstance(world.link.aborted, ConnectionLostError)
+    world.line.want()
+    await asyncio.sleep(2)
+    assert world.outbox.free
+
+
 async def test_a_lost_connection_leaves_what_was_written_in_doubt() -> None:
     """And what was not written is not sent: the one word may not stand for the other."""
     world = await World().connect()
