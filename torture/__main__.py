@@ -15,7 +15,7 @@ from rich.progress import track
 from torture.player import TIERS, Report, report_all, seeds_from
 from torture.tally import Tally
 
-_WIDTH = 170  # of the table, where nobody tells
+_WIDTH = 190  # of the table, where nobody tells
 
 
 def main() -> int:

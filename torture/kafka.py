@@ -6,11 +6,12 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self, TypeVar
 
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from support import faults as proxied
@@ -98,6 +99,14 @@ class KafkaWorld:
     def waited(self) -> None:
         """Count it as felt."""
         self.senses.counts["felt"] += 1
+
+    async def leader(self, aim: Aim) -> int:
+        """Return the broker that leads the partition aimed at, or else the first one."""
+        topic, servers = self.names[aim.topic], self.kafka.bootstrap_servers
+        leader = -1
+        with suppress(KafkaException):  # where the only node is away
+            leader = await asyncio.to_thread(readback.leader, servers, topic, aim.partition, timeout=3)
+        return leader if leader > 0 else self.kafka.brokers[0]
 
     async def heal(self) -> None:
         """Let everything work that was broken, and wait until all replicas have caught up."""
@@ -193,14 +202,28 @@ class KafkaArena:
 # --- what can be broken: connections --------------------------------------------------------
 
 Ask = Callable[[FaultProxy, Aim], proxied.Fault]
+AskOf = Callable[[FaultProxy, Aim, int | None], proxied.Fault]
 
 
-def _asked(ask: Ask) -> Callable[[KafkaWorld, Aim], None]:
+def _passing(verb: str, ask: Ask) -> Fault[KafkaWorld]:
+    """Return a fault of single answers and requests: whichever comes next."""
+
     def strike(world: KafkaWorld, aim: Aim) -> None:
         if world.free(aim):
             world.in_force.setdefault(aim, []).append(ask(world.proxy, aim))
 
-    return strike
+    return Fault(strike, verb, _stop)
+
+
+def _lasting(verb: str, ask: AskOf) -> Fault[KafkaWorld]:
+    """Return a fault before the broker that leads the partition aimed at, or before all."""
+
+    async def strike(world: KafkaWorld, aim: Aim) -> None:
+        if world.free(aim):
+            broker = None if aim.broker is None else await world.leader(aim)
+            world.in_force.setdefault(aim, []).append(ask(world.proxy, aim, broker))
+
+    return Fault(strike, verb, _stop)
 
 
 def _stop(world: KafkaWorld, aim: Aim) -> None:
@@ -211,16 +234,8 @@ def _stop(world: KafkaWorld, aim: Aim) -> None:
             fault.stop()
 
 
-def _broken(verb: str, ask: Ask, *, ceiling: float | None = 0.0) -> Fault[KafkaWorld]:
-    return Fault(_asked(ask), verb, _stop, ceiling=ceiling)
-
-
 def _some_api(aim: Aim) -> int | None:
     return aim.chance.choice([Api.PRODUCE, Api.PRODUCE, None])
-
-
-def _broker(aim: Aim) -> int | None:
-    return None if aim.broker is None or aim.chance.random() < 0.5 else aim.broker
 
 
 # --- what can be broken: nodes ----------------------------------------------------------------
@@ -237,9 +252,7 @@ def _to_leader(act: str) -> Callable[[KafkaWorld, Aim], Coroutine[Any, Any, None
         if aim in world.victims:
             world.senses.counts["node"] += 1  # the bait has been laid out
             return
-        topic = world.names[aim.topic]
-        leader = await asyncio.to_thread(readback.leader, world.kafka.bootstrap_servers, topic, aim.partition)
-        world.victims[aim] = leader if leader > 0 else world.kafka.brokers[0]
+        world.victims[aim] = await world.leader(aim)
         await asyncio.to_thread(getattr(world.kafka, act), world.victims[aim])
 
     return strike
@@ -257,38 +270,38 @@ async def _resume(world: KafkaWorld, aim: Aim) -> None:
 
 
 FAULTS: Mapping[str, Fault[KafkaWorld]] = {
-    "ack lost": _broken("lose_next_ack", lambda proxy, _: proxy.lose_next_ack()),
-    "ack swallowed": _broken("swallow_next_ack", lambda proxy, _: proxy.swallow_next_ack()),
-    "request held back": _broken("hold_next_request", lambda proxy, _: proxy.hold_next_request()),
-    "reply cut": _broken(
+    "ack lost": _passing("lose_next_ack", lambda proxy, _: proxy.lose_next_ack()),
+    "ack swallowed": _passing("swallow_next_ack", lambda proxy, _: proxy.swallow_next_ack()),
+    "request held back": _passing("hold_next_request", lambda proxy, _: proxy.hold_next_request()),
+    "reply cut": _passing(
         "cut_next_reply", lambda proxy, aim: proxy.cut_next_reply(aim.chance.randrange(40), api=_some_api(aim))
     ),
-    "request cut": _broken(
+    "request cut": _passing(
         "cut_next_request", lambda proxy, aim: proxy.cut_next_request(aim.chance.randrange(200), api=_some_api(aim))
     ),
-    "reply garbled": _broken(
+    "reply garbled": _passing(
         "garble_next_reply",
         lambda proxy, aim: proxy.garble_next_reply(seed=aim.chance.randrange(2**31), api=_some_api(aim)),
     ),
-    "reply misnumbered": _broken(
+    "reply misnumbered": _passing(
         "misnumber_next_reply", lambda proxy, aim: proxy.misnumber_next_reply(api=_some_api(aim))
     ),
-    "reply of a wrong size": _broken(
+    "reply of a wrong size": _passing(
         "missize_next_reply",
         lambda proxy, aim: proxy.missize_next_reply(aim.chance.choice([-1, 3, 2**31 - 1]), api=_some_api(aim)),
     ),
-    "one byte at a time": _broken(
+    "one byte at a time": _passing(
         "trickle", lambda proxy, aim: proxy.trickle(0.02, replies=aim.chance.random() < 0.5, api=Api.PRODUCE)
     ),
-    "black hole": _broken("black_hole", lambda proxy, aim: proxy.black_hole(broker=_broker(aim))),
-    "slow network": _broken(
+    "black hole": _lasting("black_hole", lambda proxy, _, broker: proxy.black_hole(broker=broker)),
+    "slow network": _lasting(
         "latency",
-        lambda proxy, aim: proxy.latency(aim.chance.choice([0.02, 0.2, 0.6]), 0.1, broker=_broker(aim)),
+        lambda proxy, aim, broker: proxy.latency(aim.chance.choice([0.02, 0.2, 0.6]), 0.1, broker=broker),
     ),
-    "nothing read": _broken("stop_reading", lambda proxy, aim: proxy.stop_reading(broker=_broker(aim))),
-    "connections refused": _broken("refuse", lambda proxy, aim: proxy.refuse(broker=_broker(aim))),
-    "port closed": _broken("close_port", lambda proxy, aim: proxy.close_port(broker=_broker(aim))),
-    "connections reset": _broken("reset_connections", lambda proxy, aim: proxy.reset_connections(broker=_broker(aim))),
+    "nothing read": _lasting("stop_reading", lambda proxy, _, broker: proxy.stop_reading(broker=broker)),
+    "connections refused": _lasting("refuse", lambda proxy, _, broker: proxy.refuse(broker=broker)),
+    "port closed": _lasting("close_port", lambda proxy, _, broker: proxy.close_port(broker=broker)),
+    "connections reset": _lasting("reset_connections", lambda proxy, _, broker: proxy.reset_connections(broker=broker)),
     "leader killed": Fault(_to_leader("kill"), "node", _start_again, replicated=True),
     "leader hangs": Fault(_to_leader("pause"), "node", _resume, replicated=True),
     "leader restarted": Fault(_to_leader("terminate"), "node", _start_again, replicated=True),

@@ -48,6 +48,7 @@ class Report:
     seed: int
     row: str
     plan: str
+    ample: bool
     verdict: Verdict | None
     trace: str
     ledger: bytes
@@ -92,11 +93,11 @@ def _report(tier: str, seed: int, fault: str | None) -> Report:
         with _watched(arena.limit):
             result = play(arena, plan)
     except Exception:  # noqa: BLE001 - whatever broke it off, the other episodes go on
-        return Report(tier, seed, plan.row, str(plan), None, traceback.format_exc(limit=-8), b"")
+        return Report(tier, seed, plan.row, str(plan), plan.ample, None, traceback.format_exc(limit=-8), b"")
     lines = BytesIO()
     if not result.verdict.passed:
         result.ledger.write_to(lines)
-    return Report(tier, seed, plan.row, str(plan), result.verdict, "", lines.getvalue())
+    return Report(tier, seed, plan.row, str(plan), plan.ample, result.verdict, "", lines.getvalue())
 
 
 @contextmanager

@@ -23,19 +23,24 @@ COLUMNS = (
     "violations",
     "invalid",
     "share possibly",
+    "ample budgets",
 )
 
 
 @dataclass(slots=True)
 class Row:
-    """The episodes of one tier and fault. The share leaves out ``acks=0``, which asks for no answer."""
+    """The episodes of one tier and fault.
+
+    ``asked`` and ``doubtful`` are the events with ample budgets and the others, and leave out
+    ``acks=0``, which asks for no answer.
+    """
 
     episodes: int = 0
     words: Counter[Word | None] = field(default_factory=Counter)
     violations: int = 0
     invalid: int = 0
-    asked: int = 0
-    doubtful: int = 0
+    asked: Counter[bool] = field(default_factory=Counter)
+    doubtful: Counter[bool] = field(default_factory=Counter)
 
     def add(self, report: Report) -> None:
         """Count an episode; one that came to no end is a violation."""
@@ -47,8 +52,8 @@ class Row:
         self.words.update(verdict.words)
         self.violations += len(verdict.violations)
         self.invalid += len(verdict.invalid)
-        self.asked += verdict.asked
-        self.doubtful += verdict.doubtful
+        self.asked[report.ample] += verdict.asked
+        self.doubtful[report.ample] += verdict.doubtful
 
     def merge(self, other: Row) -> None:
         """Count the episodes of another row too."""
@@ -56,13 +61,18 @@ class Row:
         self.words.update(other.words)
         self.violations += other.violations
         self.invalid += other.invalid
-        self.asked += other.asked
-        self.doubtful += other.doubtful
+        self.asked.update(other.asked)
+        self.doubtful.update(other.doubtful)
 
     @property
     def share(self) -> float:
         """The part of the events that asked for an acknowledgement and are in doubt."""
-        return self.doubtful / self.asked if self.asked else 0.0
+        return self.doubtful.total() / self.asked.total() if self.asked.total() else 0.0
+
+    @property
+    def ample_share(self) -> float | None:
+        """The same where budgets were ample, if there were such events."""
+        return self.doubtful[True] / self.asked[True] if self.asked[True] else None
 
 
 class Tally:
@@ -115,6 +125,7 @@ class Tally:
                 "violations": row.violations,
                 "invalid": row.invalid,
                 "possibly_persisted_share": row.share,
+                "possibly_persisted_share_with_ample_budgets": row.ample_share,
             }
             for (tier, fault), row in sorted(self.rows.items())
         ]
@@ -132,4 +143,5 @@ def _cells(row: Row) -> list[str]:
         row.violations,
         row.invalid,
     )
-    return [*(f"{count:,}" for count in counts), f"{row.share:.2%}"]
+    ample = "" if row.ample_share is None else f"{row.ample_share:.2%}"
+    return [*(f"{count:,}" for count in counts), f"{row.share:.2%}", ample]
