@@ -85,8 +85,21 @@ class KafkaWorld:
                 config["cleanup.policy"] = "compact"
             name = self.names[topic.name]
             readback.create_topic(self.kafka.bootstrap_servers, name, topic.partitions, config=config)
-            # A leader is in the metadata some milliseconds before it knows itself that it is one.
-            readback.read_topic(self.kafka.bootstrap_servers, name)
+            self._wait_until_led(name)
+
+    def _wait_until_led(self, topic: str) -> None:
+        # A leader is in the metadata some milliseconds before it knows itself that it is one, and
+        # brokers hear of a topic one after the other. Who can read it has found them all.
+        patience = time.monotonic() + _IN_SYNC
+        while True:
+            try:
+                readback.read_topic(self.kafka.bootstrap_servers, topic)
+            except KafkaException:
+                if time.monotonic() > patience:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
 
     def effects(self, counter: str) -> int:
         """Return what the proxy counted, or the publisher felt."""
@@ -219,9 +232,9 @@ def _lasting(verb: str, ask: AskOf) -> Fault[KafkaWorld]:
     """Return a fault before the broker that leads the partition aimed at, or before all."""
 
     async def strike(world: KafkaWorld, aim: Aim) -> None:
-        if world.free(aim):
-            broker = None if aim.broker is None else await world.leader(aim)
-            world.in_force.setdefault(aim, []).append(ask(world.proxy, aim, broker))
+        broker = None if aim.broker is None else await world.leader(aim)
+        _stop(world, aim)  # what had no effect so far: the leader may be another one by now
+        world.in_force.setdefault(aim, []).append(ask(world.proxy, aim, broker))
 
     return Fault(strike, verb, _stop)
 
