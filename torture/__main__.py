@@ -1,4 +1,7 @@
-"""The command line: ``make torture``, ``make torture ARGS="--memory --seed 7"``."""
+"""The command line: ``make torture``, ``make torture ARGS="--memory --seed 7"``.
+
+Plays episodes on each tier, then the peers' matrix.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,12 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
 
+from torture import peers
 from torture.player import TIERS, Report, report_all, seeds_from
 from torture.tally import Tally
 
@@ -19,32 +22,37 @@ _WIDTH = 190  # of the table, where nobody tells
 
 
 def main() -> int:
-    """Play, print one table, and return 1 if anything was violated or proved nothing."""
+    """Play what was asked for, and return 1 if eventpub broke its word or something proved nothing."""
     options = _options()
-    told = Console(stderr=True, soft_wrap=True)
-    tally = Tally()
-    for tier in _tiers(options):
+    everything = not any(getattr(options, part) for part in (*TIERS, "peers"))
+    tiers = [tier for tier in TIERS if everything or getattr(options, tier)]
+    clean = not tiers or _play(tiers, options)
+    if everything or options.peers:
+        clean &= peers.main(["--rounds", "1"] if everything else [])
+    return 0 if clean else 1
+
+
+def _play(tiers: list[str], options: argparse.Namespace) -> bool:
+    told, tally = Console(stderr=True, soft_wrap=True), Tally()
+    for tier in tiers:
         _play_all(tier, options, tally, told)
     if options.json:
         options.json.write_text(json.dumps(tally.as_dicts(), indent=2) + "\n")
     Console(width=None if sys.stdout.isatty() else _WIDTH).print(tally.table())
-    return 0 if tally.clean else 1
+    return tally.clean
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="torture", description=__doc__)
     for tier in TIERS:
-        parser.add_argument(f"--{tier}", action="store_true", help=f"play on {tier} (default: on all tiers)")
+        parser.add_argument(f"--{tier}", action="store_true", help=f"play on {tier}")
+    parser.add_argument("--peers", action="store_true", help="two rounds of the peers' matrix; default: all of these")
     parser.add_argument("--episodes", type=int, help="how many, instead of a tier's own number")
     parser.add_argument("--seed", type=int, help="the first seed; alone: play this one episode")
     parser.add_argument("--fault", help="only this fault")
     parser.add_argument("--ledger", type=Path, metavar="DIRECTORY", help="keep the ledgers of failing episodes there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows for machines there")
     return parser.parse_args()
-
-
-def _tiers(options: argparse.Namespace) -> Iterable[str]:
-    return [tier for tier in TIERS if getattr(options, tier)] or list(TIERS)
 
 
 def _play_all(tier: str, options: argparse.Namespace, tally: Tally, told: Console) -> None:

@@ -63,7 +63,8 @@ class DeliveryProfile:
         acks: ``"all"`` in-sync replicas, ``1`` the leader only, ``0`` nobody.
         idempotence: whether the broker drops a resend of what it already has. Needs ``acks="all"``.
         delivery_timeout: the whole budget from the call of ``publish`` to its outcome (30 s).
-        request_timeout: limit of one Produce request; default ``min(10 s, delivery_timeout)``.
+        request_timeout: limit of one Produce request; default ``min(10 s, delivery_timeout)``. While it is
+            not given, an idempotent batch waits for one answer at most a third of its time (but a second).
         linger: how long an idle partition waits for more records before it cuts a batch (0).
         batch_size: largest batch, uncompressed. One record larger than that travels alone.
         compression: none, gzip, snappy, lz4 or zstd. The last three need the extra ``compression``.
@@ -124,6 +125,11 @@ class DeliveryProfile:
             known = ", ".join(self._given)
             raise ConfigurationError(Finding(name, "is no setting of a profile", f"use {known}") for name in unknown)
         return DeliveryProfile(**{**self._given, **changes})
+
+    @property
+    def resends_early(self) -> bool:
+        """Whether a batch may be sent again before ``request_timeout``: idempotent, and nobody set that limit."""
+        return self.idempotence and self._given["request_timeout"] is None
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)

@@ -1,5 +1,7 @@
 """``python -m torture.peers``."""
 
+import sys
+
 from torture.peers import main
 
-main()
+sys.exit(0 if main() else 1)

@@ -34,6 +34,8 @@ MIN_ATTEMPT = 0.05  # seconds an attempt must have before it, unless the whole b
 TIMER_EARLY = 0.001  # seconds a timer may fire before its time, by its clock's resolution: then do not wait on
 LONGEST_ROUND_TRIP = 1.0  # seconds
 MAX_RECORDS = 2_500  # in a batch: bounds how long cutting and settling hold the event loop
+LEAST_PATIENCE = 1.0  # seconds for an answer, if there are as many
+_TRIES = 3  # unanswered ones that a budget has room for
 _CORRUPT_TWICE = 2
 
 
@@ -145,8 +147,17 @@ class Partition:
         return self.batch
 
     def attempt_deadline(self, batch: Batch, now: float) -> float:
-        """Return when the attempt that starts now must have ended."""
-        return min(now + batch.profile.request_timeout, batch.life)
+        """Return when the attempt that starts now must have ended.
+
+        While nobody has set ``request_timeout``, a batch that may safely be sent again waits for one
+        answer no longer than a third of its time: an answer that was lost must not use up all of it.
+        """
+        profile = batch.profile
+        patience = profile.request_timeout
+        if profile.resends_early:
+            first = batch.history[0].started if batch.history else now
+            patience = min(patience, max(LEAST_PATIENCE, (batch.life - first) / _TRIES))
+        return min(now + patience, batch.life)
 
     def _cut(self, profile: DeliveryProfile, now: float) -> None:
         """Take consecutive records of *profile*, up to its batch size or what the topic takes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import tenacity
 
+from eventpub._rules.attempts import describe
 from eventpub._rules.limit import SizeLimit
 from eventpub._rules.partition import MAX_RECORDS, MIN_ATTEMPT
 from eventpub._rules.sequence import MAX_EPOCH
@@ -12,7 +13,7 @@ from eventpub._rules.step import Send, Wait
 from eventpub.abc import UNSTAMPED, Acked, ProducerId, Stamp
 from eventpub.delivery import Delivery, PersistenceStatus
 from eventpub.exceptions import NotPersistedError, PossiblyPersistedError, RejectedError, UnavailableError
-from eventpub.profile import RetryPolicy
+from eventpub.profile import CRITICAL, DeliveryProfile, RetryPolicy
 from tests.unit.rules.kit import (
     AT_ONCE,
     BROKER,
@@ -685,8 +686,36 @@ def test_an_attempt_is_clipped_to_the_life_of_its_batch() -> None:
     bench.publish(1, budget=2)
     bench.publish(2, budget=4)
     batch = bench.send()
-    assert bench.partition.attempt_deadline(batch, 1.0) == 4.0
-    assert bench.partition.attempt_deadline(batch, -20.0) == -10.0
+    assert bench.partition.attempt_deadline(batch, 3.5) == 4.0
+    given = Bench()
+    given.publish(1, budget=60, profile=QUICK.replace(delivery_timeout=60, request_timeout=25))
+    assert given.partition.attempt_deadline(given.send(), 2.0) == 27.0
+
+
+@pytest.mark.parametrize(
+    "profile, budget, limits",
+    [
+        (CRITICAL, 6.0, [2.0, 4.0, 6.0]),
+        (CRITICAL, 30.0, [10.0, 20.0, 30.0]),
+        (CRITICAL, 120.0, [10.0, 20.0, 30.0]),
+        (CRITICAL, 2.0, [1.0, 2.0]),
+        (CRITICAL, 0.5, [0.5]),
+        (CRITICAL.replace(request_timeout=10), 6.0, [6.0]),
+        (STANDARD, 6.0, [6.0]),
+    ],
+)
+def test_an_answer_that_never_comes_leaves_time_for_another_try(
+    profile: DeliveryProfile, budget: float, limits: list[float]
+) -> None:
+    """Where a resend is safe and nobody chose the limit: a third of the time for each, at least a second."""
+    bench = Bench()
+    bench.publish(1, budget=budget, profile=profile)
+    batch = bench.send()
+    for limit in limits:
+        deadline = bench.partition.attempt_deadline(batch, bench.now)
+        assert deadline == pytest.approx(limit)
+        batch.history += (describe(in_doubt(), profile.acks, bench.now, deadline),)
+        bench.now = deadline
 
 
 def test_no_attempt_starts_with_too_little_time_left() -> None:

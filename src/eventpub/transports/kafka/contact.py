@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 from eventpub.abc import ProducerId, Rejected
@@ -115,7 +115,7 @@ class Contact:
                         del running[task]
                     else:
                         self.faults, self.refusal = {}, None
-                        self._adopt(address, link)
+                        self._adopt(address, link, silent=running.values())
                         return answer
         finally:
             await self._give_up(running)
@@ -161,11 +161,11 @@ class Contact:
         self._used_at = self._loop.time()
         return link, answer
 
-    def _adopt(self, address: Address, link: Answering) -> None:
-        """Keep the connection that answered, unless there is one."""
+    def _adopt(self, address: Address, link: Answering, silent: Collection[Address]) -> None:
+        """Keep the connection that answered, unless there is one that was not asked in vain."""
         if link is self._link:
             return
-        if self._link is not None and self._is_good():
+        if self._link is not None and self._is_good() and self._address not in silent:
             link.abort(ConnectionLostError("one connection is enough"))
             return
         if self._link is not None:

@@ -76,9 +76,15 @@ class Line:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._failures = 0
         self._since = 0.0
+        self._connecting_since: float | None = None
         self._try_again_at = 0.0
         self._closed = False
         self._closing: list[Link] = []
+
+    @property
+    def awaited_since(self) -> float | None:
+        """When the answer or the connection that is waited for now was asked for; ``None`` if none is."""
+        return self._connecting_since if self.in_flight is None else self.used_at
 
     def want(self) -> None:
         """See to it that a connection comes about, in the background; the bell rings either way."""
@@ -133,13 +139,14 @@ class Line:
         """Try once, after the pause that earlier failures have earned."""
         try:
             await asyncio.sleep(self._try_again_at - self._loop.time())
+            self._connecting_since = self._loop.time()
             link = await self._connect(self.address)
         except ConnectionFault as fault:
             self._failed(fault)
         else:
             self._took(link)
         finally:
-            self._task = None
+            self._task = self._connecting_since = None
             # Failure too wakes those who wait: the leader may be another one by now, and
             # whoever still needs this broker asks for the next attempt.
             self.bell.ring()

@@ -7,6 +7,7 @@ partition once and at most 8 MiB. What an answer means is decided elsewhere.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Protocol
 
 from eventpub.abc import (
@@ -156,6 +157,18 @@ class Outbox:
         if deadline < self._alarm_at:
             self._set_alarm(deadline)
         return await entry.future
+
+    def leave(self, partitions: Collection[TopicPartition]) -> None:
+        """Wait no longer for the answers about *partitions*, which others lead now.
+
+        Only where the new leader recognises the batch if this broker appended it. An answer
+        that comes all the same is a late one.
+        """
+        entries = self._request.entries if self._request is not None else {}
+        for entry in entries.values():
+            if entry.partition in partitions and entry.batch.stamp.idempotent:
+                fault = NoAnswerError(f"{self._broker} did not answer, and does not lead {entry.partition} any more")
+                entry.end(InDoubt(self._broker, fault))
 
     def close(self, fault: ConnectionFault) -> None:
         """End everything with its value: what waits was not sent, what is in flight is in doubt."""

@@ -1,8 +1,8 @@
 """Keeping the topics current: when to ask the brokers, and who waits for which answer.
 
 One refresh is in flight at most, and ten begin in a second at most. Asked is when somebody
-needs what is not known, when a leader turned out stale, when a connection was lost, and
-after five minutes.
+needs what is not known, when a leader turned out stale or says nothing, when a connection
+was lost, and after five minutes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from eventpub.abc import Rejected, TopicPartition
 from eventpub.config import Address
@@ -87,6 +87,11 @@ class Metadata:
         """Ask for everything soon: a connection was lost or did not come about."""
         self._want_all = True
         self._hurry()
+
+    def refresh(self, names: Iterable[str], /) -> None:
+        """Ask for these topics soon: whoever led them says nothing."""
+        for name in names:
+            self._want(name)
 
     def mark_stale(self, partition: TopicPartition) -> None:
         """Forget a leader that turned out not to be it, and ask for the new one."""

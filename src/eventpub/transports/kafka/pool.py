@@ -5,7 +5,7 @@ Knows where the brokers listen now; who leads which partition is `metadata`'s bu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from eventpub.abc import Acks
 from eventpub.config import Address
@@ -41,6 +41,10 @@ class Pool:
         for (node, _), outbox in self._outboxes.items():
             if node in addresses:
                 outbox.line.move(addresses[node])
+
+    def outboxes(self) -> Iterator[tuple[int, Outbox]]:
+        """Give every outbox with its broker's node id."""
+        return ((node, outbox) for (node, _), outbox in self._outboxes.items())
 
     @property
     def connected(self) -> bool:

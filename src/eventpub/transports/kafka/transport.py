@@ -36,6 +36,7 @@ from eventpub.transports.kafka.errors import (
 from eventpub.transports.kafka.metadata import Metadata
 from eventpub.transports.kafka.pool import Pool
 from eventpub.transports.kafka.producer_id import ProducerIds
+from eventpub.transports.kafka.silence import SilenceWatch
 from eventpub.transports.kafka.topics import STALE_LEADER
 
 _log = logging.getLogger("eventpub.kafka")
@@ -133,6 +134,7 @@ class KafkaTransport:
         outbox = None if node is None else running.find_outbox((node, acks))
         if self._closed or outbox is None or deadline <= running.loop.time():
             return NotSent(None, self._why_not(partition, deadline))
+        running.silence.begin()
         return await outbox.send(partition, batch, deadline)
 
     def _why_not(self, partition: TopicPartition, deadline: float) -> ConnectionFault:
@@ -171,6 +173,7 @@ class _Running:
         self.metadata = Metadata(self._contact, self._pool.update, self._on_count)
         self.producer_ids = ProducerIds(self._contact)
         self.leaders = self.metadata.topics.leaders
+        self.silence = SilenceWatch(self._pool, self.leaders, self.metadata)
         self.find_outbox = self._pool.find
         self._task = self.loop.create_task(self.metadata.run(), name="eventpub metadata")
         self._task.add_done_callback(_report_end)
@@ -179,6 +182,7 @@ class _Running:
         """End everything at once, then wait until the loop has closed the sockets."""
         self._closed = True
         fault = TransportClosedError("this client was closed")
+        self.silence.close()
         self._pool.close(fault)
         self.metadata.close()
         self.producer_ids.close()
@@ -232,6 +236,7 @@ class _Running:
             if outbox.free:
                 return None
             outbox.line.want()
+            self.silence.begin()
             await first_ring(outbox.line.bell, self.metadata.bell)
         return None
 

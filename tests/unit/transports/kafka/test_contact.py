@@ -94,6 +94,8 @@ async def test_a_broker_that_stops_answering_is_replaced() -> None:
     assert silent.aborted is not None
     await world.ask()
     assert len(other.asked) == 2
+    assert other.aborted is None
+    assert [host for _, host in world.connects] == ["a", "b"]
 
 
 async def test_brokers_that_all_moved_are_found_by_the_bootstrap_servers() -> None:
