@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from eventpub.delivery import Attempt, Delivery
-    from eventpub.exceptions import PublishError
+    from eventpub.exceptions import DeadLetterError, PublishError
+    from eventpub.letter import DeadLetter, Resolution
     from eventpub.record import Record
 
 Compression = Literal["none", "gzip", "snappy", "lz4", "zstd"]
@@ -231,6 +232,42 @@ class Hook(Protocol):
     on_outcome: Callable[[OutcomeDetails], None]
     on_late_outcome: Callable[[OutcomeDetails], None]
     on_state: Callable[[str], None]
+
+
+class DeadLetterSink(Protocol):
+    """A place for dead letters. Belongs to one event loop from `open` to `aclose`; never raises for a failed write.
+
+    Attributes:
+        name: what receipts, messages and metrics call it, such as "spool /var/lib/app/spool.db".
+    """
+
+    name: str
+
+    async def open(self) -> None:
+        """Begin work. Returns at once, also where the place cannot be reached now.
+
+        Raises:
+            ConfigurationError: it can never work as configured.
+        """
+
+    def trouble(self) -> str | None:
+        """Why a write would fail now, as far as that is known without trying; the chain skips such a sink."""
+
+    async def write(self, letters: Sequence[DeadLetter], deadline: float, /) -> Sequence[DeadLetterError | None]:
+        """Make *letters* durable by *deadline* (seconds of ``loop.time()``), in order; one result for each.
+
+        ``None`` says that a letter is durable. Several calls may be under way at once.
+        """
+
+    async def resolve(self, resolutions: Sequence[Resolution], deadline: float, /) -> None:
+        """Keep what became of letters that were written here before.
+
+        Raises:
+            DeadLetterError: it could not; the letters stay as they were.
+        """
+
+    async def aclose(self, deadline: float, /) -> None:
+        """End what is under way by *deadline*; leave no socket, task, thread or file open."""
 
 
 class Serializer(Protocol):

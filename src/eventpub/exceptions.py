@@ -7,6 +7,7 @@
     ├── UsageError(RuntimeError)             not open, wrong loop, forked process, wrong kind of object
     │   └── PublisherNotOpen
     ├── StartError                           an eager start found no broker, or was refused
+    ├── DeadLetterError                      a sink did not take a dead letter
     └── PublishError                         one event's outcome, when it is not "persisted"
         ├── NotPersistedError                safe to publish again
         │   ├── RejectedError                … after fixing it
@@ -32,6 +33,8 @@ from eventpub.delivery import Attempt, PersistenceStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from eventpub.receipt import Receipt
 
 UnavailableReason = Literal["budget", "attempts", "drain", "closing"]
 DoubtReason = Literal["budget", "attempts", "rejected", "no_retry", "drain", "fenced"]
@@ -101,6 +104,25 @@ class StartError(EventPubError):
     """``connect="eager"`` found no usable broker within ``start_timeout``. The cause is chained."""
 
 
+class DeadLetterError(EventPubError):
+    """A dead letter was not written. The event is in the `PublishError` whose notes and context this is.
+
+    Attributes:
+        in_doubt: whether the sink may have it all the same (a write that was not confirmed).
+    """
+
+    def __init__(self, message: str, *, in_doubt: bool = False) -> None:
+        super().__init__(message)
+        self.in_doubt = in_doubt
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore_dead_letter_error, (self.args[0], self.in_doubt)
+
+
+def _restore_dead_letter_error(message: str, in_doubt: bool) -> DeadLetterError:  # noqa: FBT001 - pickle gives positions
+    return DeadLetterError(message, in_doubt=in_doubt)
+
+
 class Facts(TypedDict, total=False):
     """What a `PublishError` may know about its event, besides the message."""
 
@@ -112,6 +134,7 @@ class Facts(TypedDict, total=False):
     kafka_code: int | None
     kafka_error: str | None
     reason: str | None
+    dead_letter: Receipt | None
     record: Any
 
 
@@ -131,6 +154,7 @@ class PublishError(EventPubError):
         kafka_code: the protocol's error code, where a broker gave the decisive answer.
         kafka_error: the protocol's name for that code.
         reason: what ended the delivery, where the class alone does not say.
+        dead_letter: where it was kept instead; ``None`` where nobody named a place for it.
         record: the `Event` or `Record` that was published.
     """
 
@@ -143,6 +167,7 @@ class PublishError(EventPubError):
     kafka_code: int | None = None
     kafka_error: str | None = None
     reason: str | None = None
+    dead_letter: Receipt | None = None
     record: Any = None
 
     def __init__(self, message: str, **facts: Unpack[Facts]) -> None:
