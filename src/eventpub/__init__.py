@@ -17,6 +17,7 @@ from eventpub.event import Event
 from eventpub.exceptions import (
     BufferFullError,
     ConfigurationError,
+    DeadLetterError,
     EventPubError,
     EventTooLargeError,
     Finding,
@@ -50,6 +51,7 @@ __all__ = [
     "BufferFullError",
     "BufferLimits",
     "ConfigurationError",
+    "DeadLetterError",
     "Delivery",
     "DeliveryProfile",
     "DeliveryReports",

@@ -12,6 +12,11 @@ Target = str | KafkaConfig | MemoryBroker | Transport
 _FIX = 'use "kafka://host:9092,host:9092", "kafka+tls://...", "memory://", a KafkaConfig or a Transport'
 
 
+def shareable(target: Target) -> Target:
+    """Return *target* as several publishers may be pointed at it: ``"memory://"`` is one broker for all of them."""
+    return MemoryBroker() if target == "memory://" else target
+
+
 def transport_for(target: Target, client_id: str) -> Transport:
     """Return a new transport to *target*. Touches no loop, socket or file.
 

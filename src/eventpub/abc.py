@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from eventpub.delivery import Attempt, Delivery
     from eventpub.exceptions import DeadLetterError, PublishError
     from eventpub.letter import DeadLetter, Resolution
+    from eventpub.receipt import Receipt
     from eventpub.record import Record
 
 Compression = Literal["none", "gzip", "snappy", "lz4", "zstd"]
@@ -225,12 +226,23 @@ class OutcomeDetails:
     outcome: Delivery | PublishError
 
 
+@dataclass(frozen=True, slots=True)
+class DeadLetterDetails:
+    """What a hook learns when the write of a dead letter has ended: which event, why, and where it lies now."""
+
+    event_id: str | None
+    topic: str
+    reason: str
+    receipt: Receipt
+
+
 class Hook(Protocol):
     """Receives what happens; implement any subset. Plain functions; what they raise changes no outcome."""
 
     on_attempt: Callable[[AttemptDetails], None]
     on_outcome: Callable[[OutcomeDetails], None]
     on_late_outcome: Callable[[OutcomeDetails], None]
+    on_dead_letter: Callable[[DeadLetterDetails], None]
     on_state: Callable[[str], None]
 
 

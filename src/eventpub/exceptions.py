@@ -174,6 +174,10 @@ class PublishError(EventPubError):
         super().__init__(message)
         self.__dict__.update(facts)
 
+    def __str__(self) -> str:
+        kept = f"; {self.dead_letter}" if self.dead_letter else ""
+        return f"{self.args[0]}{kept}"
+
     @property
     def attempts(self) -> int:
         """How many Produce requests carried the event."""

@@ -20,6 +20,7 @@ _BATCH_OVERHEAD = 61  # header of a record batch, magic 2
 
 DEFAULT_DELIVERY_TIMEOUT = 30.0
 LONGEST_DEFAULT_REQUEST = 10.0
+DEFAULT_DEAD_LETTER_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,9 @@ class DeliveryProfile:
         batch_size: largest batch, uncompressed. One record larger than that travels alone.
         compression: none, gzip, snappy, lz4 or zstd. The last three need the extra ``compression``.
         retry: when to try again.
+        dead_letter: whether an event that was not delivered is kept, where the publisher has ``dead_letters``;
+            ``True`` demands that it has. Default: it is, save with ``acks=0``, where nobody says what failed.
+        dead_letter_timeout: how long keeping it may take, after the budget has ended (5 s).
         allow_duplicates: try again although the broker may have appended an earlier attempt
             and cannot recognise the resend. Only without idempotence.
 
@@ -85,6 +89,8 @@ class DeliveryProfile:
     batch_size: int
     compression: Compression
     retry: RetryPolicy
+    dead_letter: bool | None
+    dead_letter_timeout: float
     allow_duplicates: bool
     _given: dict[str, Any] = field(repr=False, compare=False)
 
@@ -100,6 +106,8 @@ class DeliveryProfile:
         batch_size: int = DEFAULT_BATCH_SIZE,
         compression: Compression = "none",
         retry: RetryPolicy = RetryPolicy(),
+        dead_letter: bool | None = None,
+        dead_letter_timeout: Seconds | None = None,
         allow_duplicates: bool = False,
     ) -> None:
         given = {setting: value for setting, value in locals().items() if setting != "self"}
@@ -127,6 +135,11 @@ class DeliveryProfile:
         return DeliveryProfile(**{**self._given, **changes})
 
     @property
+    def dead_lettered(self) -> bool:
+        """Whether events that were not delivered are kept, where the publisher has dead letters."""
+        return self.dead_letter is not False and self.acks != 0
+
+    @property
     def resends_early(self) -> bool:
         """Whether a batch may be sent again before ``request_timeout``: idempotent, and nobody set that limit."""
         return self.idempotence and self._given["request_timeout"] is None
@@ -137,7 +150,7 @@ class DeliveryProfile:
     def _adopt_durations(self) -> list[Finding]:
         """Turn durations into seconds."""
         findings: list[Finding] = []
-        for name in ("delivery_timeout", "request_timeout", "linger"):
+        for name in ("delivery_timeout", "request_timeout", "linger", "dead_letter_timeout"):
             value = self._given[name]
             if value is None:
                 continue
@@ -152,6 +165,8 @@ class DeliveryProfile:
         if self._given["delivery_timeout"] is None:
             longest = (self.request_timeout or LONGEST_DEFAULT_REQUEST) + self.linger
             self._set("delivery_timeout", max(DEFAULT_DELIVERY_TIMEOUT, longest))
+        if self._given["dead_letter_timeout"] is None:
+            self._set("dead_letter_timeout", DEFAULT_DEAD_LETTER_TIMEOUT)
         if self._given["request_timeout"] is None:
             self._set("request_timeout", min(LONGEST_DEFAULT_REQUEST, self.delivery_timeout))
 
@@ -212,6 +227,24 @@ class DeliveryProfile:
             "allow_duplicates",
             "never acts with acks=0, where no answer comes that a retry could follow",
             "leave it out, or use acks=1",
+        )
+        yield (
+            self.dead_letter not in (None, True, False),
+            "dead_letter",
+            f"{self.dead_letter!r} is neither True nor False",
+            "give one of them, or leave it out",
+        )
+        yield (
+            self.dead_letter is True and self.acks == 0,
+            "dead_letter",
+            "never acts with acks=0, where nobody says what was not written",
+            "leave it out, or use acks=1",
+        )
+        yield (
+            self._given["dead_letter_timeout"] is not None and not self.dead_lettered,
+            "dead_letter_timeout",
+            "never acts where no dead letters are written",
+            "leave it out, or keep dead letters (dead_letter=True, acks=1 or all)",
         )
         yield (
             type(self.batch_size) is not int or not _BATCH_OVERHEAD < self.batch_size <= MAX_REQUEST_BYTES,

@@ -20,9 +20,14 @@ _PRESETS = {profile.name: profile for profile in (CRITICAL, STANDARD, TELEMETRY)
 
 
 class Profiles:
-    """The presets, and what a publisher adds to them or puts in their place."""
+    """The presets, and what a publisher adds to them or puts in their place.
 
-    def __init__(self, default: DeliveryProfile | str, more: Mapping[str, DeliveryProfile]) -> None:
+    *kept* says whether the publisher has dead letters, which a profile may demand.
+    """
+
+    def __init__(
+        self, default: DeliveryProfile | str, more: Mapping[str, DeliveryProfile], *, kept: bool = False
+    ) -> None:
         findings = [
             Finding(f"profiles[{name!r}]", f"got {type(profile).__name__}", "give a DeliveryProfile")
             for name, profile in more.items()
@@ -30,6 +35,9 @@ class Profiles:
         ]
         if findings:
             raise ConfigurationError(findings)
+        self._kept = kept
+        for profile in more.values():
+            self._check_kept(profile)
         self._by_name = {**_PRESETS, **more}
         self._by_class: dict[type[Event], DeliveryProfile] = {}
         self.default = self.named(default)
@@ -48,7 +56,8 @@ class Profiles:
         """Return *profile*, looked up if it is a name.
 
         Raises:
-            ConfigurationError: a name that nobody gave, something else altogether, or a codec that is not installed.
+            ConfigurationError: a name that nobody gave, something else altogether, a codec that is not
+                installed, or dead letters are demanded and there are none.
         """
         if isinstance(profile, str) and profile in self._by_name:
             found = self._by_name[profile]
@@ -59,8 +68,15 @@ class Profiles:
             known = ", ".join(map(repr, self._by_name))
             raise ConfigurationError.of("profile", f"{shown} is not known", f"use one of {known}, or a DeliveryProfile")
         _check_codec(found)
+        self._check_kept(found)
         self.longest = max(found.delivery_timeout, getattr(self, "longest", 0.0))
         return found
+
+    def _check_kept(self, profile: DeliveryProfile) -> None:
+        if profile.dead_letter is True and not self._kept:
+            reason = f"the profile {profile.name!r} demands them, and this publisher has none"
+            fix = "give the publisher dead_letters=DeadLetters(...), or leave dead_letter out"
+            raise ConfigurationError.of("dead_letters", reason, fix)
 
 
 def _check_codec(profile: DeliveryProfile) -> None:

@@ -13,9 +13,11 @@ from eventpub._engine.engine import Engine
 from eventpub._engine.group import Group
 from eventpub._engine.hooks import Hooks, call
 from eventpub._engine.pending import PendingDelivery
-from eventpub._target import Target, transport_for
+from eventpub._target import Target, shareable, transport_for
 from eventpub.buffer import BufferLimits
 from eventpub.cloudevents import Encoder
+from eventpub.deadletter.letters import DeadLetters
+from eventpub.deadletter.topic import TopicSink
 from eventpub.envelope import of_kind
 from eventpub.event import Event
 from eventpub.exceptions import (
@@ -48,6 +50,7 @@ _log = logging.getLogger("eventpub.publisher")
 
 _ENCODED_AT_ONCE = 250  # events of publish_many, before the event loop gets its turn
 _POLL_READY = 0.05
+_KEEPING = CRITICAL.replace(name="dead letter", dead_letter=False)
 
 
 class Publisher:
@@ -69,6 +72,8 @@ class Publisher:
         source: the CloudEvents ``source`` of this publisher's events, a URI reference.
         profile: for events that name none.
         profiles: more profiles by the names that events use.
+        dead_letters: where events are kept that could not be delivered, `DeadLetters`; default: nowhere
+            but in the exception.
         buffer: how much may be unconfirmed at once.
         connect: ``"lazy"`` opens with no broker reachable; ``"eager"`` makes opening fail then.
         start_timeout: seconds that an eager start may take.
@@ -88,6 +93,7 @@ class Publisher:
         source: str | None = None,
         profile: DeliveryProfile | str = CRITICAL,
         profiles: Mapping[str, DeliveryProfile] | None = None,
+        dead_letters: DeadLetters | None = None,
         buffer: BufferLimits | None = None,
         connect: Literal["lazy", "eager"] = "lazy",
         start_timeout: Seconds = 10,
@@ -97,9 +103,9 @@ class Publisher:
         client_id: str = "eventpub",
     ) -> None:
         self._state = PublisherState.NEW
-        findings = Findings()
+        target, findings = shareable(target), Findings()
         with findings:
-            self._profiles = Profiles(profile, profiles or {})
+            self._profiles = Profiles(profile, profiles or {}, kept=dead_letters is not None)
         with findings:
             self._encoder = Encoder(source, topic_for, serializer)
         with findings:
@@ -110,7 +116,10 @@ class Publisher:
             self._hooks = Hooks(hooks)
         with findings:
             self._eager = _eager(connect)
+        with findings:
+            self._dead_letters = _dead_letters(dead_letters, target, client_id)
         findings.raise_any()
+        self._client_id = client_id
         self._intake = Intake(self._encoder, self._profiles)
         self._buffer = BufferLimits() if buffer is None else of_kind("buffer", buffer, BufferLimits)
         self._engine: Engine | None = None
@@ -134,8 +143,14 @@ class Publisher:
         self._enter(PublisherState.OPENING)
         self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
         self._hurry = self._loop.create_future()
-        self._engine = Engine(self._transport, self._buffer, partition_for, self._hooks, self._loop)
+        letters = None if self._dead_letters is None else self._dead_letters.writer()
+        self._engine = Engine(
+            self._transport, self._buffer, partition_for, self._hooks, self._loop, letters, self._client_id
+        )
+        self._warn_of_loss()
         try:
+            if letters is not None:
+                await letters.open()
             await self._transport.start(self._engine)
             if self._eager:
                 await self._first_contact()
@@ -143,6 +158,15 @@ class Publisher:
             await self.aclose(0)
             raise
         self._enter(PublisherState.OPEN)
+
+    def _warn_of_loss(self) -> None:
+        profile = self._profiles.default
+        if self._dead_letters is None and profile.idempotence and profile.dead_letter is None:
+            logging.getLogger("eventpub.deadletter").warning(
+                "events of the profile %r that cannot be delivered will only be in the exception:"
+                " give dead_letters=DeadLetters(SpoolSink(path)), or say dead_letter=False in the profile",
+                profile.name,
+            )
 
     async def _first_contact(self) -> None:
         try:
@@ -390,6 +414,27 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+def _dead_letters(letters: DeadLetters | None, target: Target, client_id: str) -> DeadLetters | None:
+    """Return *letters*, each topic among them with a publisher of its own, which keeps no dead letters."""
+    if letters is None:
+        return None
+    of_kind("dead_letters", letters, DeadLetters)
+    for sink in letters.sinks:
+        if isinstance(sink, TopicSink):
+            cluster = _cluster_of(sink, target)
+            sink.attach(Publisher(cluster, profile=_KEEPING, client_id=f"{client_id}-dead-letters"))
+    return letters
+
+
+def _cluster_of(sink: TopicSink, target: Target) -> Target:
+    if sink.config is not None:
+        return sink.config
+    if callable(getattr(target, "produce", None)):
+        reason = f"{sink.name} has no config, and this publisher's transport can serve only one"
+        raise ConfigurationError.of("dead_letters", reason, "give TopicSink(topic, config=KafkaConfig(...))")
+    return target
 
 
 def _eager(connect: str) -> bool:

@@ -22,6 +22,8 @@ class PublisherStatistics:
         failed_attempts: those that were not acknowledged.
         epoch_bumps: partitions moved to a new producer epoch.
         mixed_cuts: batches ended early because the next record has another profile.
+        dead_letters_written: events kept by a sink.
+        dead_letters_failed: events that no sink took.
     """
 
     unconfirmed: int
@@ -36,3 +38,5 @@ class PublisherStatistics:
     failed_attempts: int
     epoch_bumps: int
     mixed_cuts: int
+    dead_letters_written: int = 0
+    dead_letters_failed: int = 0

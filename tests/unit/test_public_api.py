@@ -19,6 +19,7 @@ PUBLIC = [
     "BufferFullError",
     "BufferLimits",
     "ConfigurationError",
+    "DeadLetterError",
     "Delivery",
     "DeliveryProfile",
     "DeliveryReports",

@@ -39,11 +39,7 @@ class DrainReport:
 
 
 class Drain:
-    """Counts how the watched events end. Told by the engine, once per event.
-
-    Attributes:
-        closing: whether what ends now is ended by the close, and not by itself.
-    """
+    """Counts how the watched events end. Told by the engine, once per event."""
 
     def __init__(self, entries: Iterable[Entry], loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -53,7 +49,12 @@ class Drain:
         self._unconfirmed: list[PublishError] = []
         self._over = asyncio.Event()
         self.pending = dict.fromkeys(entries)
-        self.closing = False
+        self._closing = False
+        self._ended_before: frozenset[Entry] = frozenset()
+
+    def begin_closing(self, ended: Iterable[Entry]) -> None:
+        """What ends from now on is ended by the close, save *ended*, whose callers are only told now."""
+        self._closing, self._ended_before = True, frozenset(ended)
 
     def note(self, entry: Entry) -> None:
         """*entry* has ended, or was withdrawn (then it has no outcome)."""
@@ -63,7 +64,8 @@ class Drain:
         if isinstance(entry.outcome, Delivery):
             self._confirmed += 1
         elif entry.outcome is not None:
-            by_close = self.closing or entry.outcome.reason == "closing"
+            by_close = self._closing and entry not in self._ended_before
+            by_close = by_close or entry.outcome.reason == "closing"
             (self._unconfirmed if by_close else self._failed).append(entry.outcome)
         if not self.pending:
             self.stop_waiting()

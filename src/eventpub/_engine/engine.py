@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
+from eventpub._engine.desk import Desk
 from eventpub._engine.drain import Drain, DrainReport
 from eventpub._engine.hooks import Hooks, call
 from eventpub._engine.topic import Topic
@@ -24,6 +25,7 @@ from eventpub.statistics import PublisherStatistics
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from eventpub._engine.desk import LetterWriter
     from eventpub._engine.lane import Lane
     from eventpub._rules.batch import Batch
     from eventpub._rules.entry import Entry
@@ -36,6 +38,7 @@ _log = logging.getLogger("eventpub.delivery")
 _EXPIRED_AT_ONCE = 500  # entries, before the event loop gets its turn
 _ABANDONED_BYTES = 4 * 1024 * 1024  # of batches whose late answer would still be recognised
 _SOCKETS_CLOSE = 0.5  # seconds a transport may take to abort them
+_LETTERS_CLOSE = 0.3  # seconds the dead-letter writer has at least
 
 
 class Engine:
@@ -48,6 +51,8 @@ class Engine:
         partitioner: Partitioner,
         hooks: Hooks,
         loop: asyncio.AbstractEventLoop,
+        letters: LetterWriter | None = None,
+        client_id: str = "",
     ) -> None:
         self.transport = transport
         self.partitioner = partitioner
@@ -58,6 +63,7 @@ class Engine:
         self.background = copy_context()
         self.listener = self  # of the partitions: their outcomes come here
         self._hooks = hooks
+        self._desk = None if letters is None else Desk(letters, self._tell, hooks, loop, client_id)
         self._admission = Admission(limits)
         self._deadlines = Deadlines()
         self._timer: asyncio.TimerHandle | None = None
@@ -113,16 +119,27 @@ class Engine:
     def on_outcome(self, entry: Entry, outcome: Delivery | PublishError) -> None:
         """Tell *entry*'s caller, or whoever listens for late outcomes if he was told before."""
         if entry.ended:
-            self._late_outcomes += 1
-            call(self._hooks.on_late_outcome, OutcomeDetails(entry.event_id, entry.record.topic, outcome))
+            if entry.filing is None or self._desk is None or not self._desk.take_late(entry.filing, outcome):
+                self._late_outcomes += 1
+                call(self._hooks.on_late_outcome, OutcomeDetails(entry.event_id, entry.record.topic, outcome))
         else:
             entry.ended = True
+            self._settle(entry, outcome)
+
+    def _settle(self, entry: Entry, outcome: Delivery | PublishError) -> None:
+        """Tell the caller, or file the event first; in both cases its room is free."""
+        if self._desk is None or isinstance(outcome, Delivery) or not entry.profile.dead_lettered:
             self._tell(entry, outcome)
+        else:
+            self._desk.file(entry, outcome)
+            self._free(entry)
 
     def _tell(self, entry: Entry, outcome: Delivery | PublishError) -> None:
         entry.outcome = outcome
         self._count(outcome.status)
-        self._forget(entry)
+        if entry.filing is None:
+            self._free(entry)
+        self._note_end(entry)
         waiter, entry.waiter = entry.waiter, None
         try:
             if waiter is not None:
@@ -143,7 +160,7 @@ class Engine:
         else:
             self._possibly_persisted += 1
 
-    def _forget(self, entry: Entry) -> None:
+    def _free(self, entry: Entry) -> None:
         """Stop counting *entry*, unless a batch still holds its room."""
         self._deadlines.discard(entry)
         if not entry.has_room:
@@ -151,6 +168,8 @@ class Engine:
         elif entry.batch is None:
             entry.has_room = False
             self._give_back(1, entry.size)
+
+    def _note_end(self, entry: Entry) -> None:
         for drain in self._drains:
             drain.note(entry)
 
@@ -246,7 +265,7 @@ class Engine:
         else:
             outcome = entry.partition.interrupted(entry, "budget", now, problems)
         self._end_early(entry)
-        self._tell(entry, outcome)
+        self._settle(entry, outcome)
         self._relax(entry)
 
     def withdraw(self, entry: Entry) -> bool:
@@ -255,7 +274,8 @@ class Engine:
             return False
         self._end_early(entry)
         self._withdrawn += 1
-        self._forget(entry)
+        self._free(entry)
+        self._note_end(entry)
         self._relax(entry)
         return True
 
@@ -289,13 +309,18 @@ class Engine:
             return drain.report(self._status(entry, now) for entry in drain.pending)
 
     async def aclose(self, timeout: float, hurry: asyncio.Future[None]) -> DrainReport:
-        """Drain for *timeout* seconds or until *hurry*, settle what is left, leave nothing behind."""
+        """Drain for *timeout* seconds or until *hurry*, settle what is left, leave nothing behind.
+
+        The last fifth of it, at least a second and at most half, is the dead-letter writer's.
+        """
+        end = self.loop.time() + timeout
+        draining = timeout if self._desk is None else timeout - min(max(timeout / 5, 1.0), timeout / 2)
         with self._watched() as drain:
             hurry.add_done_callback(lambda _: drain.stop_waiting())
             self._end_waiters()
             self._stop_lingering(float("inf"))
-            await drain.wait(self.loop.time() + timeout)
-            drain.closing = True
+            await drain.wait(self.loop.time() + draining)
+            drain.begin_closing(self._filed())
             # A lane that is not halted takes what a closing transport answers for a refusal, and
             # one whose policy waits for nothing would try again for ever.
             for topic in self._topics.values():
@@ -305,18 +330,32 @@ class Engine:
             await asyncio.sleep(0)
             for topic in self._topics.values():
                 await topic.stop(self.loop.time())
+            await self._end_letters(end, hurry)
             if self._timer is not None:
                 self._timer.cancel()
             return drain.report()
 
     @contextmanager
     def _watched(self) -> Iterator[Drain]:
-        drain = Drain(self._deadlines, self.loop)
+        drain = Drain((*self._deadlines, *self._filed()), self.loop)
         self._drains.append(drain)
         try:
             yield drain
         finally:
             self._drains.remove(drain)
+
+    def _filed(self) -> Iterable[Entry]:
+        return () if self._desk is None else self._desk.open
+
+    async def _end_letters(self, end: float, hurry: asyncio.Future[None]) -> None:
+        """Let the dead-letter writer have what is left of the time, or hurry."""
+        if self._desk is None:
+            return
+        closing = self.loop.create_task(self._desk.aclose(max(end, self.loop.time() + _LETTERS_CLOSE)))
+        await asyncio.wait({closing, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        if not closing.done():
+            closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
 
     def _end_waiters(self) -> None:
         now = self.loop.time()
@@ -362,4 +401,6 @@ class Engine:
             failed_attempts=self._failed_attempts,
             epoch_bumps=sum(partition.sequence.bumps for partition in partitions),
             mixed_cuts=sum(partition.mixed_cuts for partition in partitions),
+            dead_letters_written=self._desk.written if self._desk else 0,
+            dead_letters_failed=self._desk.failed if self._desk else 0,
         )

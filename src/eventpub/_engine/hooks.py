@@ -16,7 +16,7 @@ _log = logging.getLogger("eventpub.hooks")
 class Hooks:
     """The subset of methods that each hook has, by name. Empty lists cost a truth test per event."""
 
-    __slots__ = ("on_attempt", "on_late_outcome", "on_outcome", "on_state")
+    __slots__ = ("on_attempt", "on_dead_letter", "on_late_outcome", "on_outcome", "on_state")
 
     def __init__(self, hooks: Iterable[object] = ()) -> None:
         hooks = tuple(hooks)
@@ -28,6 +28,7 @@ class Hooks:
             )
         self.on_attempt = _methods(hooks, "on_attempt")
         self.on_outcome = _methods(hooks, "on_outcome")
+        self.on_dead_letter = _methods(hooks, "on_dead_letter")
         self.on_late_outcome = _methods(hooks, "on_late_outcome")
         self.on_state = _methods(hooks, "on_state")
 

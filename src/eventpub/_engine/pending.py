@@ -25,7 +25,7 @@ class PendingDelivery:
     event. An error that nobody asked for is logged once, when the handle is dropped.
     """
 
-    __slots__ = ("_callbacks", "_engine", "_entry", "_heard", "_waiters")
+    __slots__ = ("_callbacks", "_done", "_engine", "_entry", "_heard", "_waiters")
 
     def __init__(self, entry: Entry, engine: Engine) -> None:
         self._entry = entry
@@ -33,11 +33,12 @@ class PendingDelivery:
         self._waiters: list[asyncio.Future[None]] = []
         self._callbacks: list[Callable[[PendingDelivery], object]] = []
         self._heard = False
+        self._done = False
         entry.waiter = self._settled
 
     def done(self) -> bool:
         """Whether the outcome is known, or the event was withdrawn."""
-        return self._entry.ended
+        return self._done
 
     def cancel(self) -> bool:
         """Withdraw the event, if no attempt to write it can have begun; say whether that was so.
@@ -71,6 +72,7 @@ class PendingDelivery:
         return outcome
 
     def _settled(self, _outcome: object) -> None:
+        self._done = True
         for future in self._waiters:
             if not future.done():
                 future.set_result(None)

@@ -24,6 +24,7 @@ class Batch:
     id, epoch and sequence, and answers *success* for other bytes under the same ones.
 
     Attributes:
+        after: the last offset that was acknowledged in its partition before it was stamped, ``None`` if none was.
         wire: the encoded bytes of the last cut, ``None`` before the first.
         in_flight: whether an attempt is unanswered.
         acked: whether an answer that came late has settled it while a resend is in flight.
@@ -33,7 +34,9 @@ class Batch:
     """
 
     __slots__ = (
+        "_positions",
         "acked",
+        "after",
         "entries",
         "history",
         "in_flight",
@@ -64,6 +67,8 @@ class Batch:
         self.narrowings = 0
         self.resume_at = 0.0
         self.sent_at = 0.0
+        self.after: int | None = None
+        self._positions: dict[Entry, int] = {}
         for entry in entries:
             entry.batch = self
 
@@ -92,6 +97,12 @@ class Batch:
     def live(self) -> list[Entry]:
         """Return the records whose callers still wait."""
         return [entry for entry in self.entries if not entry.ended]
+
+    def position(self, entry: Entry) -> int:
+        """Return which of its records *entry* is, from 0."""
+        if not self._positions:
+            self._positions = {each: i for i, each in enumerate(self.entries)}
+        return self._positions[entry]
 
     def cut_anew(self, entries: list[Entry]) -> Batch:
         """Return a batch of some of its records that inherits the history. Only while clean."""

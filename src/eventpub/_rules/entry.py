@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 RECORD_OVERHEAD = 21  # lengths, attributes and deltas of one record, magic 2, at their longest in practice
 HEADER_OVERHEAD = 4  # the lengths of a header's name and value, likewise
 
+_NEVER = float("inf")
 _NO_BUCKET: dict[Entry, None] = {}  # of entries that nobody watches
 
 
@@ -27,14 +28,16 @@ class Entry:
         record: its bytes.
         size: what it counts for in buffers and batches, in bytes.
         deadline: when its budget ends, in seconds of the loop's clock.
+        limit: when its caller must be told at the latest, also while its dead letter is being written.
         bucket: those whose budgets end about then.
         queue: the queue it waits in, or waited in last.
         partition: the partition it was routed to, once that is known.
         batch: the batch that holds its room in the buffer, once it was cut into one.
         has_room: whether it counts against the buffer.
-        ended: whether its caller has been told an outcome, or withdrew it.
+        ended: whether its outcome is known, or its caller withdrew it. He may be told later: see `filing`.
+        filing: the dead letter that it became.
         outcome: what the caller was told.
-        waiter: how the caller is told; belongs to the engine.
+        waiter: how the caller is told; belongs to the engine, like `filing`.
     """
 
     __slots__ = (
@@ -44,7 +47,9 @@ class Entry:
         "ended",
         "event",
         "event_id",
+        "filing",
         "has_room",
+        "limit",
         "outcome",
         "partition",
         "profile",
@@ -71,11 +76,13 @@ class Entry:
         self.profile = profile
         self.started = started
         self.deadline = deadline
+        self.limit = _NEVER
         self.bucket: dict[Entry, None] = _NO_BUCKET
         self.queue: EntryQueue | None = None
         self.partition: Partition | None = None
         self.batch: Batch | None = None
         self.has_room = False
+        self.filing: Any = None
         self.ended = False
         self.outcome: Delivery | PublishError | None = None
         self.waiter: Any = None

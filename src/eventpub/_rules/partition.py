@@ -43,6 +43,7 @@ class Partition:
     """The queue of one partition, its one stamped batch, and the sequence they are stamped from."""
 
     __slots__ = (
+        "_last_acked",
         "_limit",
         "_linger_until",
         "_listener",
@@ -70,6 +71,7 @@ class Partition:
         self._limit = limit
         self._linger_until = 0.0
         self._round_trip = 0.0
+        self._last_acked: int | None = None
 
     # --- what comes in -------------------------------------------------------------
 
@@ -128,6 +130,7 @@ class Partition:
             if (batch := self._pick(profile, now)) is None:
                 return None
             batch.stamp = self.sequence.stamp if profile.idempotence else UNSTAMPED
+            batch.after = self._last_acked
         batch.in_flight = True
         batch.sent_at = now
         return batch
@@ -248,6 +251,8 @@ class Partition:
             where = offset if known else None
             on_outcome(entry, make((topic, partition, where, timestamp, entry.event_id, attempts, elapsed, status)))
             offset += 1
+        if known:
+            self._last_acked = offset - 1
 
     def _handed_over(self, batch: Batch, now: float) -> None:
         """acks=0: nobody will answer; whether it was appended stays open, and is no error."""

@@ -1,0 +1,53 @@
+"""Where a publisher keeps what it could not deliver: its sinks, in order."""
+
+from __future__ import annotations
+
+from eventpub.abc import DeadLetterSink
+from eventpub.buffer import BufferLimits
+from eventpub.deadletter.writer import Writer
+from eventpub.envelope import of_kind
+from eventpub.exceptions import ConfigurationError, Finding
+
+_NEEDED = ("open", "trouble", "write", "resolve", "aclose")
+
+
+class DeadLetters:
+    """``Publisher(..., dead_letters=DeadLetters(TopicSink("{topic}.dlq"), SpoolSink("spool.db")))``.
+
+    Sinks are tried in order; nothing is written where nobody said. Belongs to one publisher.
+
+    Args:
+        *sinks: `TopicSink`, `SpoolSink`, or anything that has the methods of `eventpub.abc.DeadLetterSink`.
+        buffer: how many letters, and bytes of them, may be in memory on their way to a sink.
+
+    Raises:
+        ConfigurationError: no sink, the same one twice, or something that is none.
+    """
+
+    def __init__(self, *sinks: DeadLetterSink, buffer: BufferLimits | None = None) -> None:
+        findings = [*_faults(sinks)]
+        if findings:
+            raise ConfigurationError(findings)
+        self.sinks = sinks
+        self.buffer = BufferLimits() if buffer is None else of_kind("buffer", buffer, BufferLimits)
+
+    def writer(self) -> Writer:
+        """Return a new writer to these sinks."""
+        return Writer(self.sinks, self.buffer)
+
+    def __repr__(self) -> str:
+        return f"<DeadLetters {', '.join(sink.name for sink in self.sinks)}>"
+
+
+def _faults(sinks: tuple[object, ...]) -> list[Finding]:
+    fix = 'give TopicSink("{topic}.dlq"), SpoolSink("spool.db"), or both in the order to try them'
+    if not sinks:
+        return [Finding("dead_letters", "no sink is named, and nothing is written where nobody said", fix)]
+    findings = [
+        Finding("dead_letters", f"{type(sink).__name__} is no sink: it has no {missing}", fix)
+        for sink in sinks
+        if (missing := next((name for name in _NEEDED if not callable(getattr(sink, name, None))), None))
+    ]
+    names = [getattr(sink, "name", repr(sink)) for sink in sinks]
+    twice = {name for name in names if names.count(name) > 1}
+    return findings + [Finding("dead_letters", f"{name} is there twice", "leave one out") for name in sorted(twice)]
