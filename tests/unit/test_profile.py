@@ -141,6 +141,11 @@ def test_combinations_that_act_are_taken(settings: dict[str, Any]) -> None:
         ({"linger": -0.1}, "linger"),
         ({"linger": float("nan")}, "linger"),
         ({"linger": 5, "delivery_timeout": 5}, "linger"),
+        ({"dead_letter": 1.5}, "dead_letter"),
+        ({"dead_letter": True, "acks": 0, "idempotence": False}, "dead_letter"),
+        ({"dead_letter_timeout": 0}, "dead_letter_timeout"),
+        ({"dead_letter_timeout": 5, "dead_letter": False}, "dead_letter_timeout"),
+        ({"dead_letter_timeout": 5, "acks": 0, "idempotence": False}, "dead_letter_timeout"),
     ],
 )
 def test_what_cannot_act_is_refused(settings: dict[str, Any], setting: str) -> None:

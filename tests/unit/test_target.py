@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from eventpub import ConfigurationError, KafkaConfig, UsageError
-from eventpub._target import transport_for
+from eventpub._target import shareable, transport_for
 from eventpub.transports.kafka.transport import KafkaTransport
 from eventpub.transports.memory import MemoryBroker, MemoryTransport
 
@@ -21,6 +21,13 @@ def test_kafka_by_url(url: str) -> None:
 def test_kafka_by_config() -> None:
     """A `KafkaConfig` says more than a URL can."""
     assert isinstance(transport_for(KafkaConfig(bootstrap_servers="h1:9092"), "me"), KafkaTransport)
+
+
+def test_memory_by_url_can_be_one_broker_for_several() -> None:
+    """So that a publisher's dead letters lie where its events do; other targets stay what they are."""
+    assert isinstance(shareable("memory://"), MemoryBroker)
+    for target in ("kafka://h1:9092", MemoryBroker(), KafkaConfig(bootstrap_servers="h1:9092")):
+        assert shareable(target) is target
 
 
 def test_memory_by_url_is_a_broker_each() -> None:

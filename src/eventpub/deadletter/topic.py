@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from eventpub.state import Health
 
 _CLOSING_TAKES = 0.2  # seconds
+_MARGIN = 0.1  # seconds: a publish may be late by some of its own
 
 
 class Publishing(Protocol):
@@ -129,7 +130,7 @@ class TopicSink:
         left = deadline - asyncio.get_running_loop().time()
         if left <= 0:
             return [DeadLetterError("no time was left")] * len(records)
-        return await self._attached.publish_many(records, timeout=left)
+        return await self._attached.publish_many(records, timeout=max(left - _MARGIN, left / 2))
 
     @property
     def _attached(self) -> Publishing:

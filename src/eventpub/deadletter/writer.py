@@ -24,7 +24,7 @@ _log = logging.getLogger("eventpub.deadletter")
 _GROUP = 500  # letters
 _GROUPS_AT_ONCE = 8
 _SAME_DEADLINE = 0.25  # seconds that the deadlines within a group may differ
-_LATE = 0.25  # seconds that a sink may take beyond its time before it is left
+_LATE = 0.1  # seconds that a sink may take beyond its time before it is left
 _RESOLVING_TAKES = 5.0  # seconds
 
 OnEnd = Callable[[Receipt, DeadLetterError | None], None]
