@@ -1,0 +1,164 @@
+"""The whole preflight: connects, asks, and lets the rules judge. Decides the order, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from eventpub.check import access, clock, connecting, dead_letters, spool, topics
+from eventpub.check.asking import AskingError, Inquiry
+from eventpub.check.facts import Topic, Topics
+from eventpub.check.finding import Finding, Grade, not_checked
+from eventpub.check.plan import Plan, Route, SpoolPlace, TopicPlace
+from eventpub.check.report import Report
+from eventpub.config import KafkaConfig
+from eventpub.exceptions import ConfigurationError, EventPubError
+from eventpub.profile import STANDARD
+from eventpub.publisher import Publisher
+
+
+async def check(plan: Plan, write_probe: str | None = None) -> Report:
+    """Return what would go wrong for the application that *plan* describes.
+
+    Takes two connection attempts and three questions at most, each with its limit of the config.
+
+    Args:
+        plan: the application.
+        write_probe: a topic to write one record to, for the clock; default: write nothing anywhere.
+    """
+    run = _Run(plan, write_probe)
+    await run.cluster()
+    await run.keeping()
+    return Report.of(str(plan.config.bootstrap_servers), run.brokers, run.looked_at, run.findings)
+
+
+@dataclass(slots=True)
+class _Run:
+    """One run: what it has found so far."""
+
+    plan: Plan
+    write_probe: str | None
+    findings: list[Finding] = field(default_factory=list)
+    brokers: int = 0
+    looked_at: tuple[str, ...] = ()
+
+    async def cluster(self) -> None:
+        """Look at the publisher's own cluster."""
+        with self._asking("topics, rights and clock", self.plan.config):
+            await self._ask(await self._connect(self.plan.config))
+
+    async def keeping(self) -> None:
+        """Look at what is kept of failures: whether anything is, spools, topics of other clusters."""
+        self.findings += dead_letters.missing(self.plan)
+        spools = [place for place in self.plan.places or () if isinstance(place, SpoolPlace)]
+        self.findings += await asyncio.to_thread(lambda: list(spool.judge(spools)))
+        for place in dict.fromkeys(place for _, place in self.plan.letters()):
+            if place.config is not None:
+                with self._asking(f"dead-letter topics {place.template}", place.config):
+                    await self._elsewhere(place, place.config)
+
+    @contextlib.contextmanager
+    def _asking(self, subject: str, config: KafkaConfig) -> Iterator[None]:
+        """Let a question that cannot be put be a finding, and not the end."""
+        try:
+            yield
+        except ConfigurationError as error:
+            self.findings += connecting.configuration(error)
+        except AskingError as error:
+            self.findings.append(_unasked(subject, error, config))
+
+    async def _connect(self, config: KafkaConfig) -> Inquiry:
+        """Connect as the application does; return whom to ask."""
+        contacts = await connecting.connect(config, self.plan.client_id)
+        self.findings += connecting.judge(contacts, config)
+        if config is self.plan.config:
+            self.brokers = len(contacts.brokers)
+        if not contacts.brokers:
+            raise AskingError("no broker answered")
+        return await asyncio.to_thread(Inquiry, config, self.plan.client_id, await _token(config))
+
+    async def _ask(self, inquiry: Inquiry) -> None:
+        known = await self._discover(inquiry) if not self.plan.routes else {}
+        own = [(route, place) for route, place in self.plan.letters() if place.config is None]
+        if known:  # a topic that nobody named need not have dead letters
+            own = [(route, place) for route, place in own if place.topic_for(route.topic) in known]
+        names = [route.topic for route in self.plan.routes] + [place.topic_for(route.topic) for route, place in own]
+        wanted = [*names, self.write_probe] if self.write_probe else names
+        facts = {**known, **await asyncio.to_thread(inquiry.topics, set(wanted) - set(known))}
+        self.looked_at = tuple(dict.fromkeys(names))
+        self.findings += _judged(facts, self.plan.routes)
+        self.findings += _letters(facts, facts, own)
+        await self._clock(facts)
+
+    async def _discover(self, inquiry: Inquiry) -> Topics:
+        """Look at every topic that this client may write to, as if somebody had named it."""
+        names = await asyncio.to_thread(inquiry.names)
+        facts = await asyncio.to_thread(inquiry.topics, names)
+        templates = [place for place in self.plan.places or () if isinstance(place, TopicPlace)]
+        for_letters = {place.topic_for(name) for place in templates for name in names}
+        writable = [topic.name for topic in facts.values() if isinstance(topic, Topic) and _may_write(topic)]
+        routes = (Route(name, self.plan.default) for name in writable if name not in for_letters)
+        self.plan = replace(self.plan, routes=tuple(routes))
+        if not writable:
+            reason = f"nobody named one, and of {len(names)} that can be seen none may be written to"
+            self.findings.append(not_checked("topics", reason, "name them: --topic NAME, or --app module:publisher"))
+        return facts
+
+    async def _elsewhere(self, place: TopicPlace, config: KafkaConfig) -> None:
+        inquiry = await self._connect(config)
+        led = [(route, there) for route, there in self.plan.letters() if there == place]
+        facts = await asyncio.to_thread(inquiry.topics, [place.topic_for(route.topic) for route, _ in led])
+        self.findings += _letters(facts, {}, led)
+
+    async def _clock(self, facts: Topics) -> None:
+        if self.write_probe is None:
+            self.findings.append(clock.unmeasured())
+            return
+        topic = facts[self.write_probe]
+        if (unfit := clock.unfit(topic, self.write_probe)) is not None:
+            self.findings.append(unfit)
+        elif isinstance(topic, Topic):
+            self.findings += await self._probe(topic)
+
+    async def _probe(self, topic: Topic) -> Iterable[Finding]:
+        try:
+            async with Publisher(self.plan.config, profile=STANDARD, client_id=self.plan.client_id) as publisher:
+                return clock.judge(await clock.measure(publisher, topic.name), topic)
+        except EventPubError as error:
+            return [clock.failed(topic.name, error)]
+
+
+def _judged(facts: Topics, routes: Iterable[Route]) -> Iterator[Finding]:
+    for route in routes:
+        topic = facts[route.topic]
+        yield from access.judge(topic, f"topic {route.topic}")
+        if isinstance(topic, Topic):
+            yield from topics.judge(topic, route)
+
+
+def _letters(facts: Topics, sources: Topics, led: Iterable[tuple[Route, TopicPlace]]) -> Iterator[Finding]:
+    for route, place in led:
+        yield from dead_letters.judge(facts[place.topic_for(route.topic)], sources.get(route.topic))
+
+
+def _may_write(topic: Topic) -> bool:
+    return topic.operations is None or "WRITE" in topic.operations
+
+
+async def _token(config: KafkaConfig) -> str | None:
+    if config.sasl_token_provider is None:
+        return None
+    try:
+        return await config.sasl_token_provider()
+    except Exception as error:
+        raise AskingError(f"sasl_token_provider raised {type(error).__name__}") from error
+
+
+def _unasked(subject: str, error: AskingError, config: KafkaConfig) -> Finding:
+    """Say what was not looked at because of trouble: a warning, because a sound cluster would have answered."""
+    fix = "see the other findings, and run the check again"
+    if config.ssl_context is not None:
+        fix = "an ssl_context with a client certificate cannot be handed to librdkafka: check as a user with a password"
+    return Finding(Grade.WARNING, "not-asked", subject, f"not looked at: {error}", fix)
