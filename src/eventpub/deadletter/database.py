@@ -235,4 +235,5 @@ def _translation(path: Path, error: sqlite3.Error, *, committing: bool) -> FileE
         fix = "let this user write it and in its directory"
         return FileError(path, f"it cannot be read or written ({error})", fix)
     # A commit whose last fsync failed may be undone when the file is opened next, or may not.
-    return FileError(path, f"SQLite says: {error}", "look at the disk", in_doubt=committing)
+    fix = "look at the disk" if kind == sqlite3.SQLITE_IOERR else "report it, with this message"
+    return FileError(path, f"SQLite says: {error}", fix, in_doubt=committing)
