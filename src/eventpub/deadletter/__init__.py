@@ -1,8 +1,26 @@
 """Events that were not delivered: where they are kept, and how they are sent again."""
 
+from eventpub.deadletter.filters import Filters
 from eventpub.deadletter.letters import DeadLetters
+from eventpub.deadletter.replay import replay
+from eventpub.deadletter.report import LetterNote, ReplayReport
+from eventpub.deadletter.spool import SpoolSink
 from eventpub.deadletter.topic import TopicSink
+from eventpub.deadletter.topic_source import TopicSource
 from eventpub.letter import Cut, DeadLetter, Resolution
 from eventpub.receipt import Receipt
 
-__all__ = ["Cut", "DeadLetter", "DeadLetters", "Receipt", "Resolution", "TopicSink"]
+__all__ = [
+    "Cut",
+    "DeadLetter",
+    "DeadLetters",
+    "Filters",
+    "LetterNote",
+    "Receipt",
+    "ReplayReport",
+    "Resolution",
+    "SpoolSink",
+    "TopicSink",
+    "TopicSource",
+    "replay",
+]

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Logged(Protocol):
-    """A record as a reader of some topic found it. ``timestamp`` is in milliseconds since the epoch."""
+    """A record as a reader of some topic found it."""
 
     @property
     def topic(self) -> str:
@@ -36,5 +36,5 @@ class Logged(Protocol):
         """Its headers, in order."""
 
     @property
-    def timestamp(self) -> int:
-        """Milliseconds since the epoch."""
+    def timestamp(self) -> int | None:
+        """Milliseconds since the epoch; ``None`` where the topic sets times of its own."""
