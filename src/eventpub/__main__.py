@@ -1,0 +1,5 @@
+"""``python -m eventpub`` is the command ``eventpub``."""
+
+from eventpub.cli import main
+
+main()
