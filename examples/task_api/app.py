@@ -6,16 +6,20 @@
 """
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Annotated, TypedDict
+from typing import Annotated
 from uuid import uuid4
 
-from fastapi import APIRouter, Depends, FastAPI, Request, status
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, FastAPI, status
 from pydantic import BaseModel, Field
 
-from eventpub import CRITICAL, NotPersistedError, PossiblyPersistedError, Publisher, RejectedError
+from eventpub import CRITICAL, Publisher
+from eventpub.contrib.fastapi import (
+    DeliveryBudgetMiddleware,
+    error_responses,
+    get_publisher,
+    lifespan,
+    readiness,
+)
 from eventpub.transports.memory import MemoryBroker
 from examples.task_api.events import TaskCreated
 
@@ -43,36 +47,20 @@ class Receipt(BaseModel):
     elapsed: float
 
 
-class State(TypedDict):
-    """What lives from the application's start to its end."""
-
-    publisher: Publisher
-
-
-async def get_publisher(request: Request) -> Publisher:
-    """Return the publisher that the lifespan opened."""
-    publisher: Publisher = request.state.publisher
-    return publisher
-
-
 AnyPublisher = Annotated[Publisher, Depends(get_publisher)]
 
 
 def create_app(target: str | MemoryBroker | None = None) -> FastAPI:
     """Make the application; *target* is where its events go, by default ``TASK_API_BROKER``."""
     broker = target or os.environ.get("TASK_API_BROKER", "kafka://localhost:9092")
-
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
-        # Opens without waiting for a broker, and drains at the end: the server stops taking
-        # requests first.
-        async with Publisher(broker, source="/task-api", profile=PROFILE, client_id="task-api") as publisher:
-            yield State(publisher=publisher)
-
-    app = FastAPI(title="Task API", lifespan=lifespan)
-    app.add_exception_handler(NotPersistedError, not_persisted)
-    app.add_exception_handler(PossiblyPersistedError, possibly_persisted)
+    # Opens without waiting for a broker, and drains at the end: the server stops taking
+    # requests first.
+    publisher = Publisher(broker, source="/task-api", profile=PROFILE, client_id="task-api")
+    # Its clients may know why an event was not delivered: they are tests and a demo.
+    app = FastAPI(title="Task API", lifespan=lifespan(publisher), exception_handlers=error_responses(details=True))
+    app.add_middleware(DeliveryBudgetMiddleware)
     app.include_router(router)
+    app.add_route("/ready", readiness)
     return app
 
 
@@ -90,23 +78,3 @@ async def create_task(task: NewTask, publisher: AnyPublisher) -> Receipt:
         attempts=delivery.attempts,
         elapsed=delivery.elapsed,
     )
-
-
-async def not_persisted(_request: Request, error: Exception) -> JSONResponse:
-    """503: the event is certainly not in the log, so the client may send its request again."""
-    # A rejection stays one until somebody changes the event, the topic or a permission.
-    headers = {} if isinstance(error, RejectedError) else {"Retry-After": "1"}
-    return JSONResponse({"status": "not persisted", "detail": str(error)}, 503, headers)
-
-
-async def possibly_persisted(_request: Request, error: Exception) -> JSONResponse:
-    """202: the event may be in the log. A repeated request could write it twice; its id tells them apart."""
-    event_id = error.event_id if isinstance(error, PossiblyPersistedError) else None
-    return JSONResponse({"status": "possibly persisted", "event_id": event_id, "detail": str(error)}, 202)
-
-
-@router.get("/ready")
-async def ready(publisher: AnyPublisher) -> JSONResponse:
-    """200 when an event published now could be delivered, else 503 with the reasons."""
-    health = publisher.health()
-    return JSONResponse({"ready": health.ready, "reasons": health.reasons}, 200 if health else 503)

@@ -133,11 +133,11 @@ async def _post(client: httpx2.AsyncClient, title: str) -> tuple[int, dict[str, 
     try:
         response = await client.post("/tasks", json={"title": title})
     except httpx2.HTTPError as error:
-        return 0, {"status": "no answer", "detail": repr(error)}
+        return 0, {"title": "no answer", "detail": repr(error)}
     try:
         return response.status_code, dict(response.json())
     except ValueError:
-        return response.status_code, {"status": "no JSON", "detail": response.text}
+        return response.status_code, {"title": "no JSON", "detail": response.text}
 
 
 if __name__ == "__main__":

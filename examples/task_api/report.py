@@ -42,7 +42,7 @@ class Answer(NamedTuple):
         """What became of the event, in a line."""
         body = self.body
         if not self.confirmed:
-            return f"{body.get('status', 'refused')}: {body.get('detail')}"
+            return f"{body.get('title', 'refused')}: {body.get('detail')}"
         where = body["topic"], body["partition"], body["offset"]
         return str(Delivery(*where, 0, body["event_id"], body["attempts"], body["elapsed"]))
 

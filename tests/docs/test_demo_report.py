@@ -71,9 +71,9 @@ def test_a_log_that_differs_is_noticed(change: Callable[[Records], Records]) -> 
 
 def test_an_event_that_was_not_confirmed_is_noticed() -> None:
     """A 503 fails the run, though the log holds nothing that it should not."""
-    refused = Answer("Write docs", 503, {"status": "not persisted", "detail": "too late"}, 5.0)
+    refused = Answer("Write docs", 503, {"title": "Event not persisted", "detail": "too late"}, 5.0)
     run = Run([answer(0), refused], [record(0)], 1, 1.0)
     assert not run.complete
     lines = printed(run)
-    assert "not confirmed: 503 not persisted: too late" in lines
+    assert "not confirmed: 503 Event not persisted: too late" in lines
     assert lines[-1] == "2 published, 1 confirmed, 1 read back"

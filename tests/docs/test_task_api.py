@@ -53,17 +53,17 @@ def test_what_is_certainly_not_persisted_may_be_sent_again(client: TestClient, b
     on_loop(client, broker.down)
     answer = create(client)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
-    assert answer.json()["status"] == "not persisted"
+    assert answer.json()["persistence"] == "not persisted"
     on_loop(client, broker.up)
     assert create(client).status_code == 201
     assert len(broker.records("tasks")) == 1
 
 
 def test_a_rejection_does_not_ask_to_be_tried_again(client: TestClient, broker: MemoryBroker) -> None:
-    """Without the right to write, a repetition changes nothing: no Retry-After."""
+    """Without the right to write, a repetition changes nothing: 500, and no Retry-After."""
     broker.reject_next(29)
     answer = create(client)
-    assert answer.status_code == 503
+    assert answer.status_code == 500
     assert "Retry-After" not in answer.headers
     assert "grant this client WRITE" in answer.json()["detail"]
 
