@@ -26,6 +26,7 @@ from aiokafka.protocol import admin as admin_api
 from aiokafka.protocol import metadata as metadata_api
 from aiokafka.protocol import produce as produce_api
 from aiokafka.protocol import transaction as transaction_api
+from aiokafka.protocol import types as kafka_types
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
@@ -187,6 +188,61 @@ class _Sasl0(_SaslRepr, admin_api.SaslAuthenticateRequest_v0):  # type: ignore[m
 
 class _Sasl1(_SaslRepr, admin_api.SaslAuthenticateRequest_v1):  # type: ignore[misc]
     RESPONSE_TYPE = _SaslAnswer1
+
+
+_TAGS = ("tags", kafka_types.TaggedFields)
+_QUORUM_REPLICAS = kafka_types.CompactArray(
+    ("replica", kafka_types.Int32),
+    ("log_end_offset", kafka_types.Int64),
+    ("last_fetch_ms", kafka_types.Int64),
+    ("last_caught_up_ms", kafka_types.Int64),
+    _TAGS,
+)
+
+
+class _QuorumAnswer1(Response):  # type: ignore[misc]
+    API_KEY, API_VERSION = 55, 1
+    SCHEMA = kafka_types.Schema(
+        ("error_code", kafka_types.Int16),
+        (
+            "topics",
+            kafka_types.CompactArray(
+                ("topic", kafka_types.CompactString("utf-8")),
+                (
+                    "partitions",
+                    kafka_types.CompactArray(
+                        ("partition", kafka_types.Int32),
+                        ("error_code", kafka_types.Int16),
+                        ("leader", kafka_types.Int32),
+                        ("leader_epoch", kafka_types.Int32),
+                        ("high_watermark", kafka_types.Int64),
+                        ("voters", _QUORUM_REPLICAS),
+                        ("observers", _QUORUM_REPLICAS),
+                        _TAGS,
+                    ),
+                ),
+                _TAGS,
+            ),
+        ),
+        _TAGS,
+    )
+
+
+class _DescribeQuorum1(RequestStruct):  # type: ignore[misc]
+    API_KEY, API_VERSION = 55, 1
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = _QuorumAnswer1
+    SCHEMA = kafka_types.Schema(
+        (
+            "topics",
+            kafka_types.CompactArray(
+                ("topic", kafka_types.CompactString("utf-8")),
+                ("partitions", kafka_types.CompactArray(("partition", kafka_types.Int32), _TAGS)),
+                _TAGS,
+            ),
+        ),
+        _TAGS,
+    )
 
 
 _PRODUCE = (_Produce7, _Produce8)
@@ -475,6 +531,19 @@ class Connection:
         request = _newest(self.broker, _INIT_PRODUCER_ID, self._socket.versions)
         return await self._ask(request(None, _NO_TRANSACTION_TIMEOUT), partial(_producer_id, self.broker))
 
+    async def controller_clock(self) -> float | None:
+        """Return what time it is at the active controller, in seconds since the epoch; ``None`` if it is not told.
+
+        That is so before Kafka 3.3, without KRaft, and where this client may not DESCRIBE the cluster.
+
+        Raises:
+            ConnectionFault: the connection ended first.
+        """
+        lowest, highest = self._socket.versions.get(_DescribeQuorum1.API_KEY, (0, -1))
+        if not lowest <= _DescribeQuorum1.API_VERSION <= highest:
+            return None
+        return await self._ask(_DescribeQuorum1([("__cluster_metadata", [(0, {})], {})], {}), _controller_clock)
+
     async def _ask(self, request: RequestStruct, read: Callable[[Response], T]) -> T:
         try:
             return read(await self._socket.send(_Settled(request)))
@@ -542,6 +611,16 @@ def _producer_id(broker: str, answer: Response) -> ProducerId | Rejected:
     return ProducerId(answer.producer_id, answer.producer_epoch)
 
 
+def _controller_clock(answer: Response) -> float | None:
+    """Return the time of the quorum's leader: it has caught up with itself just now (KIP-836)."""
+    for _, partitions, _ in answer.topics or ():
+        for _, code, leader, _, _, voters, *_ in partitions:
+            for replica, _, _, caught_up, _ in voters or ():
+                if code == 0 and replica == leader and caught_up > 0:
+                    return float(caught_up) / 1000
+    return None
+
+
 def _cluster_metadata(broker: str, answer: Response) -> ClusterMetadata:
     if not answer.brokers:
         raise NoAnswerError(f"{broker} knows no broker of its cluster")
@@ -558,6 +637,8 @@ def _topic_metadata(answer: Sequence[Any]) -> TopicMetadata:
 def _unreachable(broker: str, error: Exception, limit: float) -> ConnectionFault:
     """Tell why no connection came about."""
     match error:
+        case ssl.SSLError():  # first: a certificate that is not accepted is a ValueError, too
+            return errors.unreachable(broker, error, limit)
         # The end of a connection has its reason chained.
         case kafka_errors.KafkaConnectionError(__cause__=cause):
             return errors.unreachable(broker, _end_of(cause), limit)

@@ -135,6 +135,27 @@ def test_leaders_are_read_and_minus_one_is_none() -> None:
     assert answer == TopicMetadata("t", 0, {0: 1, 1: None})
 
 
+QUORUM = (
+    "0000 02 13 5f5f636c75737465725f6d65746164617461 02 00000000 0000 00000002 00000007 0000000000000064 "
+    "03 00000001 0000000000000063 0000019a00000001 0000019a00000002 00 "
+    "00000002 0000000000000064 0000019a00000003 0000019a0000000f 00 01 00 00 00"
+)
+"""DescribeQuorum 1 from voters 1 and 2, of whom 2 leads."""
+
+
+def test_the_controllers_clock_is_what_it_says_of_itself() -> None:
+    """The leader of the quorum has caught up with itself at the time of the answer; others some time ago."""
+    answer = wire._QuorumAnswer1.decode(bytes.fromhex(QUORUM))
+    assert wire._controller_clock(answer) == 0x19A0000000F / 1000
+
+
+def test_a_clock_that_is_not_told_is_none() -> None:
+    """CLUSTER_AUTHORIZATION_FAILED, without a partition or with one."""
+    assert wire._controller_clock(wire._QuorumAnswer1.decode(bytes.fromhex("001f 01 00"))) is None
+    refused = QUORUM.replace("02 00000000 0000 ", "02 00000000 001f ", 1)
+    assert wire._controller_clock(wire._QuorumAnswer1.decode(bytes.fromhex(refused))) is None
+
+
 # --- authentication ---------------------------------------------------------------------
 
 
@@ -188,6 +209,12 @@ def test_why_a_connection_did_not_come_about(make: Make, fault: type[ConnectionF
     """What will not change by waiting is told apart from what may."""
     translated = wire._unreachable("b:9092", make(), 10.0)
     assert type(translated) is fault
+
+
+def test_a_certificate_that_is_not_accepted_is_no_refused_authentication() -> None:
+    """It is a ValueError as well, which is what aiokafka raises for a wrong SCRAM signature."""
+    translated = wire._unreachable("b:9092", ssl.SSLCertVerificationError("unknown CA"), 10.0)
+    assert str(translated).startswith("b:9092: its TLS certificate is not accepted")
 
 
 @pytest.mark.parametrize(
