@@ -25,8 +25,12 @@ class AskingError(Exception):
     """The cluster could not be asked; the message says why."""
 
 
+class NobodyAnsweredError(AskingError):
+    """There was nobody to ask: findings of their own say why."""
+
+
 class Inquiry:
-    """One AdminClient. Every call blocks; not for the event loop.
+    """One AdminClient, to be closed. Every call blocks; not for the event loop.
 
     Args:
         config: the cluster, and as whom.
@@ -44,6 +48,10 @@ class Inquiry:
             self._admin = AdminClient(librdkafka.settings(config, client_id, token))
         except (KafkaException, ValueError) as error:
             raise AskingError(f"librdkafka does not take these settings: {error}") from error
+
+    def close(self) -> None:
+        """End its connections: librdkafka does when nobody refers to the client any more."""
+        del self._admin
 
     def names(self) -> list[str]:
         """Return the topics that this client may see, without Kafka's own.
@@ -84,13 +92,13 @@ class Inquiry:
 
 def _result(future: Future[T]) -> T | KafkaError:
     """Return what came, or the broker's own error; trouble on the way there is raised."""
-    try:
+    error = future.exception()
+    if not isinstance(error, KafkaException):
         return future.result()
-    except KafkaException as error:
-        reason: KafkaError = error.args[0]
-        if reason.code() < 0:  # librdkafka's, not a broker's
-            raise
-        return reason
+    reason: KafkaError = error.args[0]
+    if reason.code() < 0:  # librdkafka's, not a broker's
+        raise error
+    return reason
 
 
 def _patiently(question: Callable[[], T], tries: int = 3) -> T:

@@ -38,6 +38,11 @@ class Contacts:
     bootstrap: Faults
     advertised: Faults
 
+    @property
+    def usable(self) -> Address | None:
+        """A broker that can be used, if there is one."""
+        return next((address for address in self.brokers.values() if address not in self.advertised), None)
+
 
 async def connect(config: KafkaConfig, client_id: str) -> Contacts:
     """Connect to each bootstrap server and each broker, all at once; takes one connection attempt twice at most.
@@ -141,7 +146,7 @@ def _fix(fault: ConnectionFault, config: KafkaConfig) -> str:
         if isinstance(behind, kinds):
             return fix
     if config.sasl_mechanism is not None and isinstance(fault, AccessRefusedError):
-        return "compare sasl_mechanism and the credentials with what the brokers know"
+        return "compare security_protocol, sasl_mechanism and the credentials with what that listener expects"
     return _PROTOCOL
 
 

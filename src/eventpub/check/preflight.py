@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from eventpub.check import access, clock, connecting, dead_letters, spool, topics
-from eventpub.check.asking import AskingError, Inquiry
-from eventpub.check.facts import Topic, Topics
+from eventpub.check.asking import AskingError, Inquiry, NobodyAnsweredError
+from eventpub.check.clock import Skew
+from eventpub.check.facts import Absent, Topic, Topics
 from eventpub.check.finding import Finding, Grade, not_checked
 from eventpub.check.plan import Plan, Route, SpoolPlace, TopicPlace
 from eventpub.check.report import Report
-from eventpub.config import KafkaConfig
+from eventpub.config import Address, KafkaConfig
 from eventpub.exceptions import ConfigurationError, EventPubError
 from eventpub.profile import STANDARD
 from eventpub.publisher import Publisher
@@ -47,7 +48,10 @@ class _Run:
     async def cluster(self) -> None:
         """Look at the publisher's own cluster."""
         with self._asking("topics, rights and clock", self.plan.config):
-            await self._ask(await self._connect(self.plan.config))
+            address = await self._connect(self.plan.config)
+            async with self._inquiry(self.plan.config) as inquiry:
+                facts = await self._topics(inquiry)
+            await self._clock(facts, address)
 
     async def keeping(self) -> None:
         """Look at what is kept of failures: whether anything is, spools, topics of other clusters."""
@@ -69,28 +73,39 @@ class _Run:
         except AskingError as error:
             self.findings.append(_unasked(subject, error, config))
 
-    async def _connect(self, config: KafkaConfig) -> Inquiry:
-        """Connect as the application does; return whom to ask."""
+    async def _connect(self, config: KafkaConfig) -> Address:
+        """Connect as the application does; return a broker that can be asked."""
         contacts = await connecting.connect(config, self.plan.client_id)
         self.findings += connecting.judge(contacts, config)
         if config is self.plan.config:
             self.brokers = len(contacts.brokers)
         if not contacts.brokers:
-            raise AskingError("no broker answered")
-        return await asyncio.to_thread(Inquiry, config, self.plan.client_id, await _token(config))
+            raise NobodyAnsweredError("no broker answered")
+        if contacts.usable is None:
+            raise NobodyAnsweredError("no broker can be reached where it says that it listens")
+        return contacts.usable
 
-    async def _ask(self, inquiry: Inquiry) -> None:
+    @contextlib.asynccontextmanager
+    async def _inquiry(self, config: KafkaConfig) -> AsyncIterator[Inquiry]:
+        inquiry = await asyncio.to_thread(Inquiry, config, self.plan.client_id, await _token(config))
+        try:
+            yield inquiry
+        finally:
+            await asyncio.to_thread(inquiry.close)
+
+    async def _topics(self, inquiry: Inquiry) -> Topics:
+        """Look at the topics of the plan, and at those in this cluster where their dead letters go."""
         known = await self._discover(inquiry) if not self.plan.routes else {}
         own = [(route, place) for route, place in self.plan.letters() if place.config is None]
         if known:  # a topic that nobody named need not have dead letters
             own = [(route, place) for route, place in own if place.topic_for(route.topic) in known]
         names = [route.topic for route in self.plan.routes] + [place.topic_for(route.topic) for route, place in own]
-        wanted = [*names, self.write_probe] if self.write_probe else names
-        facts = {**known, **await asyncio.to_thread(inquiry.topics, set(wanted) - set(known))}
+        wanted = {*names, self.write_probe} if self.write_probe else set(names)
+        facts = {**known, **await asyncio.to_thread(inquiry.topics, wanted - known.keys())}
         self.looked_at = tuple(dict.fromkeys(names))
         self.findings += _judged(facts, self.plan.routes)
         self.findings += _letters(facts, facts, own)
-        await self._clock(facts)
+        return facts
 
     async def _discover(self, inquiry: Inquiry) -> Topics:
         """Look at every topic that this client may write to, as if somebody had named it."""
@@ -107,27 +122,34 @@ class _Run:
         return facts
 
     async def _elsewhere(self, place: TopicPlace, config: KafkaConfig) -> None:
-        inquiry = await self._connect(config)
+        await self._connect(config)
         led = [(route, there) for route, there in self.plan.letters() if there == place]
-        facts = await asyncio.to_thread(inquiry.topics, [place.topic_for(route.topic) for route, _ in led])
+        async with self._inquiry(config) as inquiry:
+            facts = await asyncio.to_thread(inquiry.topics, [place.topic_for(route.topic) for route, _ in led])
         self.findings += _letters(facts, {}, led)
 
-    async def _clock(self, facts: Topics) -> None:
-        if self.write_probe is None:
+    async def _clock(self, facts: Topics, address: Address) -> None:
+        """Compare the clocks; after the topics, whose limits say what a difference does."""
+        skews = [await clock.ask_controller(address, self.plan.config, self.plan.client_id)]
+        if self.write_probe is not None:
+            skews.append(await self._probe(facts[self.write_probe]))
+        measured = [skew for skew in skews if skew is not None]
+        written_to = [fact for route in self.plan.routes if isinstance(fact := facts[route.topic], Topic)]
+        for skew in measured:
+            self.findings += clock.judge(skew, written_to)
+        if not measured:
             self.findings.append(clock.unmeasured())
-            return
-        topic = facts[self.write_probe]
-        if (unfit := clock.unfit(topic, self.write_probe)) is not None:
-            self.findings.append(unfit)
-        elif isinstance(topic, Topic):
-            self.findings += await self._probe(topic)
 
-    async def _probe(self, topic: Topic) -> Iterable[Finding]:
+    async def _probe(self, topic: Topic | Absent) -> Skew | None:
+        if (unfit := clock.unfit(topic)) is not None:
+            self.findings.append(unfit)
+            return None
         try:
             async with Publisher(self.plan.config, profile=STANDARD, client_id=self.plan.client_id) as publisher:
-                return clock.judge(await clock.measure(publisher, topic.name), topic)
+                return await clock.probe(publisher, topic.name)
         except EventPubError as error:
-            return [clock.failed(topic.name, error)]
+            self.findings.append(clock.failed(topic.name, error))
+            return None
 
 
 def _judged(facts: Topics, routes: Iterable[Route]) -> Iterator[Finding]:
@@ -159,6 +181,8 @@ async def _token(config: KafkaConfig) -> str | None:
 def _unasked(subject: str, error: AskingError, config: KafkaConfig) -> Finding:
     """Say what was not looked at because of trouble: a warning, because a sound cluster would have answered."""
     fix = "see the other findings, and run the check again"
+    if isinstance(error, NobodyAnsweredError):
+        return not_checked(subject, str(error), "see the errors")
     if config.ssl_context is not None:
         fix = "an ssl_context with a client certificate cannot be handed to librdkafka: check as a user with a password"
     return Finding(Grade.WARNING, "not-asked", subject, f"not looked at: {error}", fix)
