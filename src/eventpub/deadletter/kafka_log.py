@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from eventpub.record import Headers
 
 _ANSWER = 10.0  # seconds for one question
-_PATIENCE = 15  # polls of a second each without a record, before the end was reached
+_POLL = 0.5
+_PATIENCE = 30  # polls without a record, before the end was reached
 _AT_ONCE = 500
 _READING = {
     "group.id": "eventpub-reader",  # demanded, never joined: partitions are assigned by hand
@@ -89,7 +90,8 @@ class KafkaLogReader:
         self._ask(self._consumer.assign, [self._at(partition, start)])
         patience = _PATIENCE
         while patience:
-            messages = self._ask(self._consumer.consume, _AT_ONCE, timeout=1.0)
+            # No more than there can be: librdkafka waits for as many as were asked for.
+            messages = self._ask(self._consumer.consume, min(_AT_ONCE, end - start), timeout=_POLL)
             patience = _PATIENCE if messages else patience - 1
             for message in messages:
                 if (error := message.error()) is not None:
@@ -98,9 +100,10 @@ class KafkaLogReader:
                         return
                     raise LogReadError(f"{partition} could not be read: {error.str()}")
                 record = _read_record(message, self._kafka.TIMESTAMP_CREATE_TIME)
+                start = record.offset + 1
                 if record.offset < end:
                     yield record
-                if record.offset >= end - 1:
+                if start >= end:
                     return
         raise LogReadError(f"{partition}: no broker gave what lies before offset {end}")
 

@@ -73,7 +73,7 @@ class Run:
         transport = JournallingTransport(inner, self._books.journal, self._books.worker)
         try:
             async with running(transport, timeout, rate) as sender:
-                if await self._recover(transport, timeout):
+                if await self._recover(inner, timeout):
                     await self._send_pages(transport, sender, topic)
                     self._tally.stopped = transport.stopped
             await self._take_over(transport)  # what was acknowledged while it stopped

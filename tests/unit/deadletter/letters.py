@@ -19,7 +19,8 @@ def letter(value: bytes | None = b"{}", *, topic: str = "tasks", key: bytes | No
     """Return the dead letter of a CloudEvent whose id is the letter's own, unless *facts* say otherwise."""
     number = facts.pop("id", None) or str(uuid_utils.uuid7())
     headers = facts.pop("headers", (("ce_id", f"event-{number}".encode()), ("ce_type", b"task.created")))
-    record = facts.pop("record", None) or Record(topic, value, key, headers, timestamp=1_750_000_000_000)
+    timestamp = facts.pop("timestamp", 1_750_000_000_000)
+    record = facts.pop("record", None) or Record(topic, value, key, headers, timestamp=timestamp)
     return DeadLetter(**(_usual(record) | {"id": number} | facts))
 
 
