@@ -43,8 +43,7 @@ class Outcome(NamedTuple):
     def __str__(self) -> str:
         if isinstance(self.result, Delivery):
             return f"{self.line}: {self.result}"
-        kept = f"; {self._receipt}" if self._receipt else ""
-        return f"{self.line}: {self.word}: {self.result}{kept}".replace("\n", "; ")
+        return f"{self.line}: {self.word}: {self.result}".replace("\n", "; ")
 
     def as_json(self) -> dict[str, Any]:
         """Return it for machines; ``elapsed`` is in seconds."""
@@ -64,10 +63,6 @@ class Outcome(NamedTuple):
                 "kafka_error",
             ):
                 facts[name] = getattr(self.result, name)
-            facts["dead_letter"] = self._receipt
+            receipt = self.result.dead_letter
+            facts["dead_letter"] = None if receipt is None else receipt._asdict()
         return facts
-
-    @property
-    def _receipt(self) -> str | None:
-        receipt = self.result.dead_letter if isinstance(self.result, PublishError) else None
-        return None if receipt is None else str(receipt)

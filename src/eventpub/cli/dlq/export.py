@@ -7,7 +7,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Annotated
+
+from cyclopts import Parameter
 
 from eventpub.cli import output
 from eventpub.cli.dlq import words
@@ -18,7 +20,7 @@ def export(
     place: Place = NOWHERE,
     which: Which = EVERYTHING,
     *,
-    output_file: Path | None = None,
+    file: Annotated[Path | None, Parameter(name="--output")] = None,
     open_only: bool = False,
     show_values: bool = False,
 ) -> int:
@@ -29,15 +31,15 @@ def export(
     Args:
         place: Where the letters are.
         which: The filters.
-        output_file: Write to this file, which only you can read; stdout if not given.
+        file: Write to this file, which only you can read; stdout if not given.
         open_only: Only letters whose event is not in the log.
         show_values: Show keys, headers and values on a terminal, too.
     """
-    values = show_values or output_file is not None or not output.stdout().is_terminal
+    values = show_values or file is not None or not output.stdout().is_terminal
     count = 0
-    with place.opened() as source, _writable(output_file) as file:
+    with place.opened() as source, _writable(file) as out:
         for stored in which.among(source, open_only=open_only):
-            file.write(f"{output.as_line(words.as_json(stored, values=values))}\n")
+            out.write(f"{output.as_line(words.as_json(stored, values=values))}\n")
             count += 1
         words.warn_of_unreadable(source.unreadable)
     output.remark(f"{count:,} letters{'' if values else ', without keys and values'}")

@@ -53,13 +53,13 @@ def _print_summary(place: Place, found: Iterable[StoredLetter]) -> None:
     for (*_, replay), group in groups.items():
         counts[replay] += group.letters
     told = {
-        words.SAFE: "may be replayed safely",
-        words.MEND: "were refused: mend the reason, then replay",
-        words.DOUBTFUL: "may be in the log already: replay with --verify",
-        words.DONE: "are in the log: nothing to do",
+        words.SAFE: "certainly not in the log, so a replay cannot write it twice",
+        words.MEND: "likewise, but refused: it would be again",
+        words.DOUBTFUL: "perhaps in the log: replay with --verify",
+        words.DONE: "in the log: nothing to do",
     }
     output.remark("")
     for word, text in told.items():
         if counts[word]:
-            output.remark(f"{counts[word]:,} {text}")
+            output.remark(f"{counts[word]:,} {word}: {text}")
     output.remark(f"next: eventpub dlq list {place.option} --each, eventpub dlq replay {place.option} --dry-run")

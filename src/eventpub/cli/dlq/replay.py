@@ -28,6 +28,7 @@ def replay(
     rate: float | None = None,
     to_topic: str | None = None,
     max_replays: int = 3,
+    timeout: float = 120,
     json: bool = False,
 ) -> int:
     """Send letters again, each event exactly once, also if this is killed and called again.
@@ -42,6 +43,7 @@ def replay(
         rate: Events a second, at most.
         to_topic: Send them to this topic in place of their own.
         max_replays: Leave out letters of which so many replays were refused.
+        timeout: Seconds for one event, and for what an earlier replay has left.
         json: Print the report as one line of JSON.
     """
     with _progress(place, which) as advance:
@@ -57,6 +59,7 @@ def replay(
                 rate=rate,
                 to_topic=to_topic,
                 max_replays=max_replays,
+                timeout=timeout,
                 on_progress=advance,
             )
         )
@@ -104,4 +107,4 @@ def _print_report(report: ReplayReport, *, json: bool) -> None:
     ]
     if rows:
         output.print_table(("", "id", "topic", "type", ""), rows)
-    output.remark(str(report))
+    (output.remark if report.stopped is None else output.complain)(str(report))

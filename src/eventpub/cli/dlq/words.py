@@ -32,7 +32,7 @@ def now() -> float:
 def warn_of_unreadable(count: int) -> None:
     """Say how many entries are missing from what was shown."""
     if count:
-        output.complain(f"{count} entries cannot be read and are not among these")
+        output.complain(f"entries that nobody can read, and that are missing here: {count}")
 
 
 def replayable(stored: StoredLetter) -> str:
