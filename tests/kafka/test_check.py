@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -371,3 +374,25 @@ async def test_an_address_that_only_the_cluster_knows(kafka_node: ApacheKafka, k
     (broker,) = [finding for finding in findings if finding.rule == "broker"]
     assert (broker.grade, broker.subject) == (Grade.ERROR, f"broker 1 (127.0.0.1:{node.proxy})")
     assert "advertised.listeners" in broker.fix
+
+
+# --- the command -------------------------------------------------------------------------
+
+
+def run_command(kafka: ApacheKafka, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ``eventpub check`` as a shell would."""
+    command = [sys.executable, "-m", "eventpub", "check", *arguments]
+    environment = os.environ | {"EVENTPUB_BOOTSTRAP_SERVERS": kafka.bootstrap_servers}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_command_in_a_pipe(three_nodes: ApacheKafka) -> None:
+    """A sound topic ends with 0, whatever `--strict` says; a missing one with 1, and its line says why."""
+    topic, missing = new_topic(three_nodes), f"missing-{uuid.uuid4()}"
+    sound = run_command(three_nodes, "--topic", topic, "--strict", "--json")
+    assert sound.returncode == 0, sound
+    assert [finding["grade"] for finding in json.loads(sound.stdout)["findings"]] == ["info"]
+    faulty = run_command(three_nodes, "--topic", topic, "--topic", missing)
+    assert faulty.returncode == 1, faulty
+    assert faulty.stdout.startswith(f"error: topic {missing}: there is no such topic; create it")
+    assert faulty.stderr.startswith("1 error, 0 warnings: 3 brokers, 2 topics looked at")

@@ -14,7 +14,7 @@ from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._topic import TopicDescription
 
 from eventpub import librdkafka
-from eventpub.check.facts import Absent, Partition, Topic, Topics
+from eventpub.check.facts import TOPIC_DENIED, Absent, Partition, Topic, Topics
 from eventpub.config import KafkaConfig
 from eventpub.profile import as_seconds
 
@@ -80,19 +80,25 @@ class Inquiry:
         futures = self._admin.describe_topics(
             TopicCollection(names), include_authorized_operations=True, request_timeout=self._patience
         )
-        return {name: _result(future) for name, future in futures.items()}
+        return {name: _result(future, 2 * self._patience) for name, future in futures.items()}
 
     def _settings(self, names: list[str]) -> dict[str, Mapping[str, str] | None]:
         if not names:
             return {}
         resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
         futures = self._admin.describe_configs(resources, request_timeout=self._patience)
-        return {resource.name: _values(_result(future)) for resource, future in futures.items()}
+        return {resource.name: _values(_result(future, 2 * self._patience)) for resource, future in futures.items()}
 
 
-def _result(future: Future[T]) -> T | KafkaError:
-    """Return what came, or the broker's own error; trouble on the way there is raised."""
-    error = future.exception()
+def _result(future: Future[T], patience: float) -> T | KafkaError:
+    """Return what came, or the broker's own error; trouble on the way there is raised.
+
+    The request has a time limit of its own; *patience* is for a librdkafka that does not keep it.
+    """
+    try:
+        error = future.exception(patience)
+    except TimeoutError as late:
+        raise AskingError(f"librdkafka did not answer within {patience:g} s") from late
     if not isinstance(error, KafkaException):
         return future.result()
     reason: KafkaError = error.args[0]
@@ -113,8 +119,11 @@ def _patiently(question: Callable[[], T], tries: int = 3) -> T:
 
 
 def _values(answer: Any) -> Mapping[str, str] | None:
+    """Return a topic's settings, ``None`` where this client may not see them."""
     if isinstance(answer, KafkaError):
-        return None
+        if answer.code() == TOPIC_DENIED:
+            return None
+        raise AskingError(answer.str())
     return {name: entry.value for name, entry in answer.items() if entry.value is not None}
 
 
