@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from eventpub import PersistenceStatus, Record
 from eventpub.deadletter.headers import LONGEST, PREFIX, NotADeadLetterError, decode, encode, encode_resolution
 from eventpub.letter import Cut, DeadLetter, Resolution
+from support.kafka_node import ROOT
 from tests.unit.deadletter.letters import FAILED_AT, letter
 
 if TYPE_CHECKING:
@@ -174,3 +176,18 @@ def test_a_damaged_header_is_named(name: str, damage: bytes | None, said: str) -
     damaged = [(full, damage if full == PREFIX + name else raw) for full, raw in record.headers]
     with pytest.raises(NotADeadLetterError, match=said):
         decode(read(Record("tasks.dlq", record.value, record.key, damaged)))
+
+
+def test_the_reference_page_names_every_header() -> None:
+    """And no other."""
+    full = letter(
+        record=Record("tasks", b"v", b"k", [("ce_id", b"1")], partition=1, timestamp=1),
+        kafka_code=10,
+        kafka_error="MESSAGE_TOO_LARGE",
+        cut=Cut(1, 2, 3, 4, 5),
+        doubtful_in="topic tasks.dlq",
+    )
+    resolution = Resolution(id="a", record=full.record, verdict="replayed", at=FAILED_AT, partition=1, offset=2)
+    written = {*ours(encode(full, "tasks.dlq")), *ours(encode_resolution(resolution, "tasks.dlq"))}
+    page = (ROOT / "docs" / "reference" / "dead-letter-headers.md").read_text()
+    assert set(re.findall(r"^\| `([a-z.]+)` \|", page, re.MULTILINE)) == written
