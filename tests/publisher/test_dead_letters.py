@@ -31,7 +31,19 @@ from eventpub import (
 )
 from eventpub.deadletter import DeadLetters, TopicSink
 from eventpub.transports.memory import MemoryBroker
-from tests.publisher.kit import Listener, Noted, error_of, now, one_partition, opened, outcome, record, turns, values
+from tests.publisher.kit import (
+    STEADY,
+    Listener,
+    Noted,
+    error_of,
+    now,
+    one_partition,
+    opened,
+    outcome,
+    record,
+    turns,
+    values,
+)
 from tests.publisher.sinks import FakeSink
 
 if TYPE_CHECKING:
@@ -104,6 +116,42 @@ async def test_a_letter_in_doubt_says_where_to_look_for_it() -> None:
     assert [letter.status for letter in sink.letters] == [PersistenceStatus.POSSIBLY_PERSISTED] * 2
     cuts = [letter.cut for letter in sink.letters]
     assert [(cut.partition, cut.after, cut.epoch, cut.sequence) for cut in cuts if cut] == [(0, 2, 0, 3), (0, 2, 0, 4)]
+
+
+async def test_what_leaves_a_batch_before_it_is_tried_again_is_kept() -> None:
+    """Two in one batch that brokers refuse for now; the first has no time left for another attempt."""
+    broker, sink = one_partition(), FakeSink()
+    async with opened(broker, dead_letters=keeping(sink), profile=STEADY) as publisher:
+        await publisher.publish(record(0))
+        broker.not_enough_replicas("t", 0)
+        hasty = asyncio.create_task(error_of(publisher.publish(record(1), timeout=1.02)))
+        patient = asyncio.create_task(publisher.publish(record(2), timeout=10))
+        error = await hasty
+        assert now() <= 1.02 + LATE
+        broker.enough_replicas("t", 0)
+        await patient
+    assert error.dead_letter == (sink.letters[0].id, "shelf", "written")
+    assert sink.letters[0].status is PersistenceStatus.NOT_PERSISTED
+
+
+async def test_a_letter_of_a_batch_that_was_cut_anew_says_where_it_is_now() -> None:
+    """Its companion ended during the first attempt; in the second it has the first sequence, and not the second."""
+    broker, sink = one_partition(), FakeSink()
+    async with opened(broker, dead_letters=keeping(sink), profile=PATIENT) as publisher:
+        await publisher.publish(record(0))
+        broker.not_enough_replicas("t", 0)
+        broker.latency(2)
+        hasty = asyncio.create_task(error_of(publisher.publish(record(1), timeout=1)))
+        patient = asyncio.create_task(error_of(publisher.publish(record(2), timeout=6)))
+        await hasty
+        await asyncio.sleep(0.5)
+        broker.enough_replicas("t", 0)
+        await asyncio.sleep(1)
+        broker.pause()
+        await patient
+        broker.resume()
+    cuts = [letter.cut for letter in sink.letters]
+    assert [(cut.after, cut.sequence) for cut in cuts if cut] == [(0, 1), (0, 1)]
 
 
 async def test_who_waited_for_room_until_the_budget_ended_is_kept() -> None:
@@ -586,18 +634,6 @@ def test_a_profile_that_demands_dead_letters_is_refused_without() -> None:
         with pytest.raises(ConfigurationError, match="the profile 'strict' demands them"):
             Publisher("memory://", **profiles)
     Publisher("memory://", profile=demanding, dead_letters=keeping(FakeSink()))
-
-
-@pytest.mark.parametrize(
-    "profile, warned", [(CRITICAL, True), (CRITICAL.replace(dead_letter=False), False), (STANDARD, False)]
-)
-async def test_critical_events_without_dead_letters_are_one_warning(
-    caplog: pytest.LogCaptureFixture, profile: object, *, warned: bool
-) -> None:
-    """At the opening; who said that he wants none hears nothing."""
-    async with opened(one_partition(), profile=profile):
-        pass
-    assert ("will only be in the exception" in caplog.text) is warned
 
 
 class Keeper:

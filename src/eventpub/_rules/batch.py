@@ -104,6 +104,10 @@ class Batch:
             self._positions = {each: i for i, each in enumerate(self.entries)}
         return self._positions[entry]
 
+    def keep_only(self, entries: list[Entry]) -> None:
+        """Go on with some of its records, at new places. Only while clean, and before it is stamped again."""
+        self.wire, self.entries, self._positions = None, entries, {}
+
     def cut_anew(self, entries: list[Entry]) -> Batch:
         """Return a batch of some of its records that inherits the history. Only while clean."""
         batch = Batch(entries, self.profile, self.history, self.waited)

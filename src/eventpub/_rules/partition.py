@@ -202,9 +202,10 @@ class Partition:
         for entry in piece.entries:
             (gone if entry.ended or self._spent(entry, now) else keep).append(entry)
         if gone:
-            piece.wire, piece.entries = None, keep
             ending = self._ending(piece.history, now)
+            # Before they leave it: a dead letter says where in its batch its record was.
             self._end(piece, [(entry, ending.unavailable(entry, "budget")) for entry in gone])
+            piece.keep_only(keep)
 
     # --- what came of it -----------------------------------------------------------
 
