@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from eventpub.exceptions import DeadLetterError, PublishError
     from eventpub.letter import DeadLetter, Resolution
     from eventpub.receipt import Receipt
-    from eventpub.record import Record
+    from eventpub.record import Headers, Record
 
 Compression = Literal["none", "gzip", "snappy", "lz4", "zstd"]
 Acks = Literal[0, 1, "all"]
@@ -293,3 +293,86 @@ class Serializer(Protocol):
         Raises:
             SerializationError: naming the field that has no form on the wire.
         """
+
+
+WaitStage = Literal["admission", "metadata"]
+"""What an event may wait for before it is in its partition's queue: room, or the partition count."""
+
+
+class Levels(NamedTuple):
+    """What an engine counts by itself: how much is in it now, and two counts since it was made."""
+
+    records: int
+    bytes: int
+    waiting: int
+    epochs_bumped: int
+    mixed_cuts: int
+
+
+class Recorder(Protocol):
+    """What spans and metrics are made of. Plain calls on the event loop that never raise.
+
+    A token is what the recorder wants to keep of one event: opaque, and ``None`` where it
+    keeps nothing. Times are seconds of ``loop.time()``.
+    """
+
+    def watch(self, levels: Callable[[], Levels], /) -> None:
+        """Take *levels*, a bound method, as what to read when somebody asks; in any thread."""
+
+    def started(self, event: object, record: Record, group: object | None, /) -> tuple[Headers, object | None]:
+        """Note the publish of *event*, in its caller's context; return headers to add to its record, and its token."""
+
+    def refused(self, error: PublishError, group: object | None, now: float, /) -> None:
+        """Note a publish that failed before it was `started`."""
+
+    def many(self, count: int, started: float, /) -> object | None:
+        """Note a ``publish_many`` of *count* events; return what `started` and `refused` take as their group."""
+
+    def many_cut(self, group: object | None, seen: int, now: float, /) -> None:
+        """Note that a ``publish_many`` ends early: only *seen* of its events were started or refused."""
+
+    def waited(
+        self, token: object | None, stage: WaitStage, topic: str, started: float, now: float, /
+    ) -> object | None:
+        """Note that an event need not wait for *stage* any more; return its token from now on."""
+
+    def attempt(
+        self,
+        oldest: tuple[object | None, float],
+        topic: str,
+        batch: tuple[int, int, int],
+        history: tuple[Attempt, ...],
+        /,
+    ) -> None:
+        """Note an attempt, the last one of *history*.
+
+        *oldest* is the token of the batch's first event, and when that was published. *batch* is its
+        number of records, its bytes, and how many its profile allows.
+        """
+
+    def ended(
+        self,
+        token: object | None,
+        topic: str,
+        outcome: Delivery | PublishError | None,
+        history: tuple[Attempt, ...],
+        started: float,
+        now: float,
+        /,
+    ) -> None:
+        """Note what became of an event that was `started`; ``None``: it was withdrawn. Its caller has been told."""
+
+    def late(self, token: object | None, topic: str, outcome: Delivery | PublishError, /) -> None:
+        """Note an answer that came after its event had `ended`."""
+
+    def writing(self, sink: str, letters: Sequence[DeadLetter], now: float, /) -> object | None:
+        """Note that *sink* is given *letters*; return a token."""
+
+    def written(self, token: object | None, failed: int, now: float, /) -> None:
+        """Note the end of that write: how many letters were not taken."""
+
+    def dead_letter(self, reason: str, receipt: Receipt, /) -> None:
+        """Note where a dead letter lies, or that no sink took it."""
+
+    def close(self) -> None:
+        """Let go of the engine; counts stay."""

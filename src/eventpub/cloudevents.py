@@ -64,7 +64,7 @@ class Encoder:
         findings = [*_source_faults(source), *_topic_for_faults(topic_for), *_serializer_faults(serializer)]
         if findings:
             raise ConfigurationError(findings)
-        self._source = source
+        self.source = source
         self._topic_for = topic_for
         self._serializer = serializer
         self._plans: dict[type[Event], _Plan] = {}
@@ -168,11 +168,11 @@ class Encoder:
     def _mode(self, says: Declaration, content_type: str) -> ContentMode:
         if says.envelope == "none":
             return Bare(content_type)
-        if self._source is None:
+        if self.source is None:
             reason = f"{says.type!r} events carry an envelope, and CloudEvents requires a source in it"
             fix = 'give the publisher source="/your-service", or the event class envelope="none"'
             raise ConfigurationError.of("source", reason, fix)
-        attributes = {"specversion": "1.0", "type": str(says.type), "source": self._source}
+        attributes = {"specversion": "1.0", "type": str(says.type), "source": self.source}
         if says.dataschema is not None:
             attributes["dataschema"] = says.dataschema
         return (Binary if says.envelope == "binary" else Structured)(attributes, content_type)

@@ -9,11 +9,13 @@ from typing import Any, TypedDict
 
 from anyio import current_effective_deadline
 
+from eventpub._engine.silent import Silent
 from eventpub._rules.entry import Entry
+from eventpub.abc import Recorder
 from eventpub.budget import ENCLOSING_DEADLINE
 from eventpub.cloudevents import Encoder
 from eventpub.event import Event
-from eventpub.exceptions import EventTooLargeError, UnavailableError, UsageError
+from eventpub.exceptions import EventTooLargeError, PublishError, UnavailableError, UsageError
 from eventpub.profile import MAX_REQUEST_BYTES, DeliveryProfile, Seconds, as_seconds
 from eventpub.profiles import Profiles
 from eventpub.record import Record
@@ -53,13 +55,20 @@ class PublishOptions(CommonOptions, total=False):
 
 
 class Intake:
-    """Makes entries out of events, with one publisher's encoder and profiles."""
+    """Makes entries out of events, with one publisher's encoder and profiles.
+
+    Attributes:
+        recorder: told of each, in its caller's context.
+    """
 
     def __init__(self, encoder: Encoder, profiles: Profiles) -> None:
         self._encoder = encoder
         self._profiles = profiles
+        self.recorder: Recorder = Silent()
 
-    def entry(self, event: Event | Record, options: PublishOptions, now: float, *, scoped: bool) -> Entry:
+    def entry(
+        self, event: Event | Record, options: PublishOptions, now: float, *, scoped: bool, group: object | None = None
+    ) -> Entry:
         """Return *event* as an entry that starts *now*; *scoped*: within the enclosing cancel scope too.
 
         Takes what it needs out of *options*.
@@ -71,6 +80,17 @@ class Intake:
             EventTooLargeError: no request can hold the event.
             UnavailableError: the budget around the call is spent already.
         """
+        try:
+            entry = self._entry(event, options, now, scoped=scoped)
+        except PublishError as error:
+            self.recorder.refused(error, group, now)
+            raise
+        headers, entry.token = self.recorder.started(event, entry.record, group)
+        if headers:
+            entry.add_headers(headers)
+        return entry
+
+    def _entry(self, event: Event | Record, options: PublishOptions, now: float, *, scoped: bool) -> Entry:
         said = timeout = None
         if options:
             _check_known(options)

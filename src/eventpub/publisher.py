@@ -29,6 +29,7 @@ from eventpub.exceptions import (
     StartError,
     UsageError,
 )
+from eventpub.instrumentation import Telemetry
 from eventpub.intake import CommonOptions, Intake, PublishOptions, check_kind, several
 from eventpub.partitioner import partition_for
 from eventpub.profile import CRITICAL, DeliveryProfile, Seconds, as_seconds
@@ -143,9 +144,10 @@ class Publisher:
         self._enter(PublisherState.OPENING)
         self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
         self._hurry = self._loop.create_future()
-        letters = None if self._dead_letters is None else self._dead_letters.writer()
+        recorder = self._intake.recorder = Telemetry(self._client_id, self._encoder.source)
+        letters = None if self._dead_letters is None else self._dead_letters.writer(recorder)
         self._engine = Engine(
-            self._transport, self._buffer, partition_for, self._hooks, self._loop, letters, self._client_id
+            self._transport, self._buffer, partition_for, self._hooks, self._loop, letters, self._client_id, recorder
         )
         self._warn_of_loss()
         try:
@@ -207,6 +209,7 @@ class Publisher:
     async def _close(self, engine: Engine, timeout: float) -> DrainReport:
         assert self._hurry is not None  # noqa: S101 - made with the engine
         report = await engine.aclose(timeout, self._hurry)
+        engine.recorder.close()
         self._hurry.cancel()
         self._enter(PublisherState.CLOSED)
         if report.unconfirmed:
@@ -306,14 +309,15 @@ class Publisher:
             ConfigurationError: a wrong value; what was not sent yet is withdrawn.
         """
         events = several(events)
-        group, said = Group(self._open_engine(*events[:1])), cast("PublishOptions", options)
+        group, said = Group(self._open_engine(*events[:1]), len(events)), cast("PublishOptions", options)
         if "headers" in said:  # an iterator would be used up by the first event
             said["headers"] = checked_headers(said["headers"])
         try:
             for number, event in enumerate(events, 1):
                 try:
                     engine = self._open_engine(event)  # each time: a close may begin in between
-                    group.accept(self._intake.entry(event, said.copy(), engine.loop.time(), scoped=True))
+                    now = engine.loop.time()
+                    group.accept(self._intake.entry(event, said.copy(), now, scoped=True, group=group.recorded))
                 except PublishError as error:
                     group.refuse(error)
                 if number % _ENCODED_AT_ONCE == 0:

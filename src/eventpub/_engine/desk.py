@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from eventpub._engine.hooks import Hooks
     from eventpub._rules.entry import Entry
+    from eventpub.abc import Recorder
     from eventpub.exceptions import DeadLetterError
     from eventpub.letter import DeadLetter
 
@@ -80,12 +81,14 @@ class Desk:
         writer: LetterWriter,
         tell: Callable[[Entry, Delivery | PublishError], None],
         hooks: Hooks,
+        recorder: Recorder,
         loop: asyncio.AbstractEventLoop,
         client_id: str,
     ) -> None:
         self._writer = writer
         self._tell_caller = tell
         self._hooks = hooks
+        self._recorder = recorder
         self._loop = loop
         self._client_id = client_id
         self._filings: dict[Entry, Filing] = {}
@@ -139,8 +142,9 @@ class Desk:
                 # Both causes: why it was not delivered is the error itself, why it was not kept is behind it.
                 failure.__cause__, error.__cause__ = error.__cause__, failure
             self._tell(filing, error)
+        letter = filing.letter
+        self._recorder.dead_letter(letter.reason, receipt)
         if self._hooks.on_dead_letter:
-            letter = filing.letter
             details = DeadLetterDetails(letter.event_id, letter.record.topic, letter.reason, receipt)
             call(self._hooks.on_dead_letter, details)
 

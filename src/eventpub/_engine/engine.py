@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from eventpub._engine.desk import Desk
 from eventpub._engine.drain import Drain, DrainReport
 from eventpub._engine.hooks import Hooks, call
+from eventpub._engine.silent import Silent
 from eventpub._engine.topic import Topic
 from eventpub._rules.admission import Admission
 from eventpub._rules.attempts import judge
 from eventpub._rules.deadlines import Deadlines
 from eventpub._rules.failures import Ending
-from eventpub.abc import Acked, AttemptDetails, OutcomeDetails
+from eventpub.abc import Acked, AttemptDetails, Levels, OutcomeDetails
 from eventpub.delivery import AttemptOutcome, Delivery, PersistenceStatus
 from eventpub.exceptions import BufferFullError, PublishError
 from eventpub.statistics import PublisherStatistics
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from eventpub._engine.lane import Lane
     from eventpub._rules.batch import Batch
     from eventpub._rules.entry import Entry
-    from eventpub.abc import Partitioner, Rejected, TopicPartition, Transport, WireBatch
+    from eventpub.abc import Partitioner, Recorder, Rejected, TopicPartition, Transport, WireBatch
     from eventpub.buffer import BufferLimits
     from eventpub.delivery import Attempt
 
@@ -53,6 +54,7 @@ class Engine:
         loop: asyncio.AbstractEventLoop,
         letters: LetterWriter | None = None,
         client_id: str = "",
+        recorder: Recorder | None = None,
     ) -> None:
         self.transport = transport
         self.partitioner = partitioner
@@ -63,7 +65,9 @@ class Engine:
         self.background = copy_context()
         self.listener = self  # of the partitions: their outcomes come here
         self._hooks = hooks
-        self._desk = None if letters is None else Desk(letters, self._tell, hooks, loop, client_id)
+        self.recorder: Recorder = recorder or Silent()
+        self.recorder.watch(self.levels)
+        self._desk = None if letters is None else Desk(letters, self._tell, hooks, self.recorder, loop, client_id)
         self._admission = Admission(limits)
         self._deadlines = Deadlines()
         self._timer: asyncio.TimerHandle | None = None
@@ -94,7 +98,9 @@ class Engine:
             BufferFullError: there is no room, or others wait for it.
         """
         if not self._admission.try_acquire(entry.size):
-            raise self._buffer_full(entry)
+            error = self._buffer_full(entry)
+            self._end_record(entry, error)
+            raise error
         if self._deadlines.add(entry):
             self._set_timer()
         entry.has_room = True
@@ -121,6 +127,7 @@ class Engine:
         if entry.ended:
             if entry.filing is None or self._desk is None or not self._desk.take_late(entry.filing, outcome):
                 self._late_outcomes += 1
+                self.recorder.late(entry.token, entry.record.topic, outcome)
                 call(self._hooks.on_late_outcome, OutcomeDetails(entry.event_id, entry.record.topic, outcome))
         else:
             entry.ended = True
@@ -148,8 +155,17 @@ class Engine:
             waiter = None  # cancelled in this very turn of the loop
         if waiter is None and isinstance(outcome, PublishError):
             _log.warning("nobody awaits this outcome: %s", outcome, extra={"event_id": entry.event_id})
+        self._end_record(entry, outcome)
         if self._hooks.on_outcome:
             call(self._hooks.on_outcome, OutcomeDetails(entry.event_id, entry.record.topic, outcome))
+
+    def _end_record(self, entry: Entry, outcome: Delivery | PublishError | None) -> None:
+        """Note the end for spans and metrics, after the caller was told: an exporter that blocks keeps nobody waiting."""
+        if isinstance(outcome, PublishError):
+            history = outcome.history
+        else:
+            history = () if entry.batch is None else entry.batch.history
+        self.recorder.ended(entry.token, entry.record.topic, outcome, history, entry.started, self.loop.time())
 
     def _count(self, status: PersistenceStatus) -> None:
         # Not a dict by status: an enum's hash costs more than all of this.
@@ -189,6 +205,8 @@ class Engine:
 
     def _admit(self) -> None:
         while (entry := self._admission.next_waiter()) is not None:
+            now = self.loop.time()
+            entry.token = self.recorder.waited(entry.token, "admission", entry.record.topic, entry.started, now)
             self._put(entry)
 
     def on_attempt(self, partition: TopicPartition, batch: Batch, attempt: Attempt) -> None:
@@ -196,6 +214,8 @@ class Engine:
         self._attempts += 1
         if attempt.outcome in (AttemptOutcome.NOT_APPENDED, AttemptOutcome.IN_DOUBT):
             self._failed_attempts += 1
+        oldest, facts = batch.entries[0], (len(batch.entries), batch.size, batch.profile.batch_size)
+        self.recorder.attempt((oldest.token, oldest.started), partition.topic, facts, batch.history)
         if self._hooks.on_attempt:
             call(self._hooks.on_attempt, AttemptDetails(*partition, len(batch.entries), attempt))
 
@@ -276,6 +296,7 @@ class Engine:
         self._withdrawn += 1
         self._free(entry)
         self._note_end(entry)
+        self._end_record(entry, None)
         self._relax(entry)
         return True
 
@@ -384,6 +405,13 @@ class Engine:
     def full(self) -> bool:
         """Whether publishes wait for room now."""
         return bool(self._admission.waiters)
+
+    def levels(self) -> Levels:
+        """Return what metrics are read from. Called in any thread, hence the copies."""
+        room, lanes = self._admission, [lane for topic in list(self._topics.values()) for lane in list(topic.lanes)]
+        bumps = sum(lane.partition.sequence.bumps for lane in lanes)
+        mixed = sum(lane.partition.mixed_cuts for lane in lanes)
+        return Levels(room.records, room.bytes, len(room.waiters), bumps, mixed)
 
     def statistics(self) -> PublisherStatistics:
         """Return the counters as of now."""

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 class Group:
     """Entries in the order of the call, and those refused before they became entries."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, count: int = 0) -> None:
         self._engine = engine
+        self.recorded = engine.recorder.many(count, engine.loop.time()) if count else None
         self._members: list[Entry | PublishError] = []
         self._open = 1  # the call itself, until `reports`
         self._all_ended = engine.loop.create_future()
@@ -46,6 +47,7 @@ class Group:
 
     def withdraw(self) -> None:
         """Take back what was not written; the rest goes on."""
+        self._engine.recorder.many_cut(self.recorded, len(self._members), self._engine.loop.time())
         for member in self._members:
             if not isinstance(member, PublishError):
                 member.waiter = None

@@ -11,7 +11,7 @@ from eventpub._rules.limit import SizeLimit
 from eventpub._rules.listener import PartitionListener
 from eventpub._rules.partition import Partition
 from eventpub._rules.queue import EntryQueue
-from eventpub.abc import Partitioner, Rejected, TopicPartition
+from eventpub.abc import Partitioner, Recorder, Rejected, TopicPartition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -39,6 +39,8 @@ class TopicContext(Protocol):
     def listener(self) -> PartitionListener: ...
     @property
     def hastened(self) -> float: ...
+    @property
+    def recorder(self) -> Recorder: ...
 
 
 class Topic:
@@ -162,7 +164,12 @@ class Topic:
             else:
                 self._route(entry)
         async for entry in _in_turns(self._queue.drain()):
+            self._note_wait(entry)
             self._route(entry)
+
+    def _note_wait(self, entry: Entry) -> None:
+        context = self._context
+        entry.token = context.recorder.waited(entry.token, "metadata", self.name, entry.started, context.loop.time())
 
     async def _refuse(self, refusal: Rejected) -> None:
         for queue in (self._queue, self._beyond):

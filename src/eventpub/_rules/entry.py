@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from eventpub.record import Headers, Record
+
 if TYPE_CHECKING:
     from eventpub._rules.batch import Batch
     from eventpub._rules.partition import Partition
@@ -11,7 +13,6 @@ if TYPE_CHECKING:
     from eventpub.delivery import Delivery
     from eventpub.exceptions import PublishError
     from eventpub.profile import DeliveryProfile
-    from eventpub.record import Record
 
 RECORD_OVERHEAD = 21  # lengths, attributes and deltas of one record, magic 2, at their longest in practice
 HEADER_OVERHEAD = 4  # the lengths of a header's name and value, likewise
@@ -37,6 +38,7 @@ class Entry:
         ended: whether its outcome is known, or its caller withdrew it. He may be told later: see `filing`.
         filing: the dead letter that it became.
         outcome: what the caller was told.
+        token: what the recorder keeps of it.
         waiter: how the caller is told; belongs to the engine, like `filing`.
     """
 
@@ -57,6 +59,7 @@ class Entry:
         "record",
         "size",
         "started",
+        "token",
         "waiter",
     )
 
@@ -84,5 +87,13 @@ class Entry:
         self.has_room = False
         self.filing: Any = None
         self.ended = False
+        self.token: Any = None
         self.outcome: Delivery | PublishError | None = None
         self.waiter: Any = None
+
+    def add_headers(self, headers: Headers) -> None:
+        """Let the record carry *headers* too, behind its own."""
+        topic, value, key, own, partition, timestamp = self.record
+        self.record = Record._make((topic, value, key, own + headers, partition, timestamp))
+        for name, content in headers:
+            self.size += HEADER_OVERHEAD + len(name) + len(content or b"")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eventpub.abc import DeadLetterSink
+from eventpub.abc import DeadLetterSink, Recorder
 from eventpub.buffer import BufferLimits
 from eventpub.deadletter.writer import Writer
 from eventpub.envelope import of_kind
@@ -31,9 +31,9 @@ class DeadLetters:
         self.sinks = sinks
         self.buffer = BufferLimits() if buffer is None else of_kind("buffer", buffer, BufferLimits)
 
-    def writer(self) -> Writer:
-        """Return a new writer to these sinks."""
-        return Writer(self.sinks, self.buffer)
+    def writer(self, recorder: Recorder | None = None) -> Writer:
+        """Return a new writer to these sinks, which *recorder* is told of."""
+        return Writer(self.sinks, self.buffer, recorder)
 
     def __repr__(self) -> str:
         return f"<DeadLetters {', '.join(sink.name for sink in self.sinks)}>"

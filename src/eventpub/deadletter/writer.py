@@ -13,8 +13,9 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextvars import Context
 from dataclasses import replace
 
-from eventpub.abc import DeadLetterSink
+from eventpub.abc import DeadLetterSink, Recorder
 from eventpub.buffer import BufferLimits
+from eventpub.deadletter.topic import TopicSink
 from eventpub.exceptions import DeadLetterError
 from eventpub.letter import DeadLetter, Resolution
 from eventpub.receipt import Receipt
@@ -108,7 +109,8 @@ class Writer:
         limits: on what is in memory; a letter beyond them fails at once, and its event is in the exception.
     """
 
-    def __init__(self, sinks: Sequence[DeadLetterSink], limits: BufferLimits) -> None:
+    def __init__(self, sinks: Sequence[DeadLetterSink], limits: BufferLimits, recorder: Recorder | None = None) -> None:
+        self._recorder = recorder
         self._sinks = tuple(sinks)
         self._limits = limits
         self._queue: deque[Submitted] = deque()
@@ -216,13 +218,28 @@ class Writer:
         until = deadline if last else now + (deadline - now) / 2
         for submitted in group:
             submitted.given_to(sink)
-        results = await _written(sink, [submitted.letter for submitted in group], until)
+        results = await self._give(sink, [submitted.letter for submitted in group], until)
         for submitted, failure in zip(group, results, strict=True):
             if failure is None:
                 submitted.written(sink)
             else:
                 submitted.refused(sink, failure)
         return [submitted for submitted in group if not submitted.ended]
+
+    async def _give(
+        self, sink: DeadLetterSink, letters: Sequence[DeadLetter], until: float
+    ) -> Sequence[DeadLetterError | None]:
+        # A topic is written by a publisher of its own, which tells its own recorder.
+        if self._recorder is None or isinstance(sink, TopicSink):
+            return await _written(sink, letters, until)
+        token = self._recorder.writing(sink.name, letters, self._loop.time())
+        failed = len(letters)
+        try:
+            results = await _written(sink, letters, until)
+            failed = sum(failure is not None for failure in results)
+        finally:
+            self._recorder.written(token, failed, self._loop.time())
+        return results
 
     def _fail(self, submitted: Submitted, why: str) -> None:
         if not self._failing:
