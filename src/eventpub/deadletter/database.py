@@ -123,6 +123,10 @@ class Database:
         except OSError:
             return True
 
+    def damaged(self) -> FileError:
+        """Return the error of a file whose pages contradict each other."""
+        return _damaged(self.path)
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Change the file: all of it is durable when the block has ended, or nothing is changed.
@@ -229,11 +233,14 @@ def _translation(path: Path, error: sqlite3.Error, *, committing: bool) -> FileE
     if kind == sqlite3.SQLITE_NOTADB:
         return FileError(path, "it is no SQLite file", "move it away, or name another file")
     if kind == sqlite3.SQLITE_CORRUPT:
-        fix = "move it away; `sqlite3 FILE .recover` reads what is left of it"
-        return FileError(path, "it is damaged", fix)
+        return _damaged(path)
     if kind in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY}:
         fix = "let this user write it and in its directory"
         return FileError(path, f"it cannot be read or written ({error})", fix)
     # A commit whose last fsync failed may be undone when the file is opened next, or may not.
     fix = "look at the disk" if kind == sqlite3.SQLITE_IOERR else "report it, with this message"
     return FileError(path, f"SQLite says: {error}", fix, in_doubt=committing)
+
+
+def _damaged(path: Path) -> FileError:
+    return FileError(path, "it is damaged", "move it away; `sqlite3 FILE .recover` reads what is left of it")

@@ -40,6 +40,9 @@ FATE = ("replays", "verdict", "resolved_partition", "resolved_offset", "resolved
 COLUMNS = (*WRITTEN, "checksum", *FATE, "fate_checksum")
 
 
+_canonical = json.JSONEncoder(separators=(",", ":")).encode
+
+
 class Fate(NamedTuple):
     """What became of a letter so far: how many replays failed, and the winning verdict."""
 
@@ -88,7 +91,7 @@ def checksum(values: Iterable[Any]) -> int:
     values = tuple(values)
     blobs = [value for value in values if type(value) is bytes]
     plain = [{"bytes": len(value)} if type(value) is bytes else value for value in values]
-    crc = zlib.crc32(json.dumps(plain, separators=(",", ":")).encode())
+    crc = zlib.crc32(_canonical(plain).encode())
     for blob in blobs:
         crc = zlib.crc32(blob, crc)
     return crc
@@ -144,7 +147,7 @@ def _resolution(letter: DeadLetter, fate: Fate) -> Resolution | None:
 
 
 def _json(headers: Headers) -> str:
-    return json.dumps([[name, None if raw is None else base64.b64encode(raw).decode()] for name, raw in headers])
+    return _canonical([[name, None if raw is None else base64.b64encode(raw).decode()] for name, raw in headers])
 
 
 def _headers(text: str) -> Headers:

@@ -9,6 +9,7 @@ file is opened is ``database``'s business, when to write is ``spool``'s.
 from __future__ import annotations
 
 import enum
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventpub.deadletter import rows
@@ -186,7 +187,11 @@ class Store:
     def _page(self, after: int, limit: int, *, open_only: bool) -> list[tuple[Any, ...]]:
         condition = f"position > ? and {_OPEN}" if open_only else "position > ?"
         sql = f"select position, {_COLUMNS} from letters where {condition} order by position limit ?"
-        return self._database.rows(sql, (after, limit))
+        page = self._database.rows(sql, (after, limit))
+        # A damaged index can give rows that do not rise, and a reader would go round in it for ever.
+        if any(later <= earlier for earlier, later in pairwise([after, *(row[0] for row in page)])):
+            raise self._database.damaged()
+        return page
 
 
 def stronger(verdict: Verdict, known: Verdict | None) -> bool:

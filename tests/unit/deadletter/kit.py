@@ -48,7 +48,10 @@ def execute(path: Path, sql: str, *parameters: Any) -> list[Any]:
 
 def intact(path: Path) -> bool:
     """Whether SQLite finds the file in order."""
-    return execute(path, "pragma integrity_check") == [("ok",)]
+    try:
+        return execute(path, "pragma integrity_check") == [("ok",)]
+    except sqlite3.DatabaseError:
+        return False
 
 
 def flip(path: Path, content: bytes) -> None:

@@ -295,6 +295,28 @@ def test_damaged_entries_are_kept_until_somebody_discards_them(store: Store, pat
     assert kept(store) == [other]
 
 
+def test_a_reader_does_not_go_round_in_a_damaged_file(path: Path) -> None:
+    """Pages that contradict each other are an error, seen after a power loss with weaker settings."""
+    store = Store(path, create=True)
+    store.append(letters(3))
+    store.close()
+    reverse_rows(path)
+    store = Store(path)
+    for look in (store.read, store.quarantined):
+        with pytest.raises(DeadLetterError, match=r"it is damaged; move it away"):
+            look()
+    store.close()
+
+
+def reverse_rows(path: Path) -> None:
+    """Exchange the first row's place with the third's, in the one page that holds all of them."""
+    ((root,),) = execute(path, "select rootpage from sqlite_schema where name = 'letters'")
+    data = bytearray(path.read_bytes())
+    first = (root - 1) * 4096 + 8
+    data[first : first + 6] = data[first + 4 : first + 6] + data[first + 2 : first + 4] + data[first : first + 2]
+    path.write_bytes(data)
+
+
 # --- no room -----------------------------------------------------------------------
 
 
