@@ -486,6 +486,28 @@ async def test_letters_beyond_the_limits_fail_at_once() -> None:
     )
 
 
+async def test_who_waits_behind_a_sink_that_hangs_is_told_in_time() -> None:
+    """More groups than may be under way at once: those whose turn does not come fail at their own deadline."""
+    broker, sink = one_partition(max_message_bytes=100), FakeSink(takes=600)
+    quick = QUICK.replace(name="quick", dead_letter_timeout=0.5)
+    async with opened(broker, dead_letters=keeping(sink), profiles={"quick": quick}) as publisher:
+        await publisher.publish(record(0))
+        tasks = []
+        for _ in range(20):
+            tasks.append(asyncio.create_task(error_of(publisher.publish(record("x" * 200)))))
+            await asyncio.sleep(0.02)
+        began = now()
+        error = await error_of(publisher.publish(record("x" * 200), profile="quick"))
+        assert 0.5 <= now() - began <= 0.5 + LATE
+        await asyncio.gather(*tasks)
+        assert now() - began <= 5 + LATE
+    assert error.dead_letter is not None
+    assert error.dead_letter.state == "failed"
+    assert isinstance(error.__cause__, DeadLetterError)
+    assert not error.__cause__.in_doubt
+    assert str(error.__cause__).endswith("its turn had not come when the time was over")
+
+
 # --- close ------------------------------------------------------------------------------
 
 

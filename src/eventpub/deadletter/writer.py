@@ -25,6 +25,7 @@ _log = logging.getLogger("eventpub.deadletter")
 _GROUP = 500  # letters
 _GROUPS_AT_ONCE = 8
 _SAME_DEADLINE = 0.25  # seconds that the deadlines within a group may differ
+_SWEEP = 0.1  # seconds between two looks for letters whose turn does not come
 _LATE = 0.1  # seconds that a sink may take beyond its time before it is left
 _RESOLVING_TAKES = 5.0  # seconds
 
@@ -120,6 +121,7 @@ class Writer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._groups = 0
         self._flush_due = False
+        self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
         self._failing = False
 
@@ -172,6 +174,17 @@ class Writer:
             if group := self._next_group():
                 self._groups += 1
                 self._run(self._write(group))
+        if self._queue and self._sweep is None and not self._closed:
+            self._sweep = self._loop.call_later(_SWEEP, self._end_overdue, context=Context())
+
+    def _end_overdue(self) -> None:
+        """End what waits behind sinks that do not answer, when its own time is over."""
+        self._sweep = None
+        now = self._loop.time()
+        for submitted in [each for each in self._queue if each.deadline <= now and not each.ended]:
+            self._fail(submitted, "its turn had not come when the time was over")
+        self._queue = deque(each for each in self._queue if not each.ended)
+        self._flush_soon()
 
     def _next_group(self) -> list[Submitted]:
         group: list[Submitted] = []
@@ -279,6 +292,8 @@ class Writer:
                 await asyncio.wait(self._tasks, timeout=left)
         finally:
             self._closed = True
+            if self._sweep is not None:
+                self._sweep.cancel()
             for task in self._tasks:
                 task.cancel()
             for submitted in list(self._open):
