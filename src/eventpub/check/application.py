@@ -6,12 +6,14 @@ It decides nothing, and opens nothing: a publisher that was never opened says it
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
+from eventpub.check.finding import Finding, Grade
 from eventpub.check.plan import OtherPlace, Place, Plan, Route, SpoolPlace, TopicPlace
 from eventpub.config import KafkaConfig
 from eventpub.declaration import declared
-from eventpub.exceptions import UsageError
+from eventpub.exceptions import ConfigurationError, UsageError
 from eventpub.publisher import Publisher
 from eventpub.registry import default_registry
 
@@ -26,17 +28,26 @@ def plan_of(publisher: Publisher, registry: Mapping[str, type[Any]] = default_re
     config = _inside(transport, "config")
     if not isinstance(config, KafkaConfig):
         raise UsageError(f"this publisher's target is no Kafka cluster but {transport!r}: there is nothing to check")
-    routes = (_route(publisher, event_type, event_class) for event_type, event_class in registry.items())
     client_id = str(_inside(transport, "client_id"))
-    return Plan(config, tuple(routes), tuple(_places(publisher)), profiles.default, client_id)
+    plan = Plan(config, (), tuple(_places(publisher)), profiles.default, client_id)
+    for event_type, event_class in registry.items():
+        try:
+            plan = replace(plan, routes=(*plan.routes, _route(publisher, event_type, event_class)))
+        except ConfigurationError as error:
+            plan = replace(plan, faults=(*plan.faults, *_faults(event_type, error)))
+    return plan
 
 
 def _route(publisher: Publisher, event_type: str, event_class: type[Any]) -> Route:
-    says = declared(event_class)
-    topic_for = _inside(_inside(publisher, "encoder"), "topic_for")
-    topic = says.topic or (event_type if topic_for is None else str(topic_for(event_class)))
+    topic = _inside(_inside(publisher, "encoder"), "topic_of")(event_class)
     profile = _inside(publisher, "profiles").of(event_class)
-    return Route(topic, profile, event_type, keyed=says.key is not None)
+    return Route(topic, profile, event_type, keyed=declared(event_class).key is not None)
+
+
+def _faults(event_type: str, error: ConfigurationError) -> Iterator[Finding]:
+    for fault in error.findings:
+        reason = f"cannot be published as it stands: {fault.setting}: {fault.reason}"
+        yield Finding(Grade.WARNING, "event-class", f"event {event_type}", reason, fault.fix)
 
 
 def _places(publisher: Publisher) -> Iterator[Place]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from eventpub.check.finding import Finding
 from eventpub.config import KafkaConfig
 from eventpub.profile import CRITICAL, DeliveryProfile
 
@@ -40,7 +41,7 @@ class TopicPlace:
 
     def topic_for(self, topic: str) -> str:
         """Return where the dead letters of *topic* go."""
-        return self.template.replace("{topic}", topic)
+        return self.template.format(topic=topic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Plan:
         places: where dead letters go, in order; empty: nowhere; ``None``: nobody told.
         default: the profile of topics that nobody named a route for.
         client_id: what brokers call the application.
+        faults: what is wrong with its event classes; routes lead from the others.
     """
 
     config: KafkaConfig
@@ -77,13 +79,14 @@ class Plan:
     places: tuple[Place, ...] | None = None
     default: DeliveryProfile = CRITICAL
     client_id: str = "eventpub"
+    faults: tuple[Finding, ...] = ()
 
     def narrowed(self, topics: tuple[str, ...]) -> Plan:
         """Return the plan for *topics* alone; those that no route leads to get the default profile."""
         kept = tuple(route for route in self.routes if route.topic in topics)
         led_to = {route.topic for route in kept}
         added = tuple(Route(topic, self.default) for topic in topics if topic not in led_to)
-        return replace(self, routes=kept + added)
+        return replace(self, routes=kept + added, faults=())
 
     def letters(self) -> Iterator[tuple[Route, TopicPlace]]:
         """Yield each route whose failures are kept in a topic, with the place; once for each place."""

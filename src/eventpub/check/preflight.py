@@ -29,7 +29,7 @@ async def check(plan: Plan, write_probe: str | None = None) -> Report:
         plan: the application.
         write_probe: a topic to write one record to, for the clock; default: write nothing anywhere.
     """
-    run = _Run(plan, write_probe)
+    run = _Run(plan, write_probe, [*plan.faults])
     await run.cluster()
     await run.keeping()
     return Report.of(str(plan.config.bootstrap_servers), run.brokers, run.looked_at, run.findings)

@@ -51,6 +51,28 @@ def test_topic_for_is_asked_where_a_class_names_none() -> None:
     assert [route.topic for route in plan.routes] == ["tasks", "by-seen"]
 
 
+def test_a_class_that_cannot_be_published_is_a_finding_and_no_route() -> None:
+    """Its topic or its profile is known to nobody; others are looked at all the same."""
+    registry = EventRegistry()
+
+    class Odd(Event, type="odd/type", registry=registry):
+        value: int
+
+    class Urgent(Event, type="urgent", profile="nobody-gave-it", registry=registry):
+        value: int
+
+    class Usual(Event, type="usual", registry=registry):
+        value: int
+
+    plan = plan_of(Publisher(CONFIG), registry)
+    assert [route.event for route in plan.routes] == ["usual"]
+    assert [(fault.rule, fault.subject) for fault in plan.faults] == [
+        ("event-class", "event odd/type"),
+        ("event-class", "event urgent"),
+    ]
+    assert plan.narrowed(("usual",)).faults == ()
+
+
 def test_a_topic_as_a_place_for_dead_letters() -> None:
     """With its cluster, if it is another."""
     elsewhere = KafkaConfig("h2:9092")

@@ -12,7 +12,7 @@ from eventpub.check import clock, connecting, preflight
 from eventpub.check.asking import AskingError
 from eventpub.check.connecting import Contacts
 from eventpub.check.facts import UNKNOWN_TOPIC, Absent, Topics
-from eventpub.check.finding import Grade
+from eventpub.check.finding import Finding, Grade
 from eventpub.check.plan import Plan, Route, TopicPlace
 from eventpub.config import Address
 from eventpub.transports.kafka.errors import UnreachableError
@@ -79,6 +79,14 @@ async def test_without_routes_what_may_be_written_to_is_looked_at(monkeypatch: p
     report = await preflight.check(Plan(CONFIG, (), (TopicPlace("{topic}.dlq"),)))
     assert sorted(report.topics) == ["orders", "tasks", "tasks.dlq"]
     assert report.exit_status(strict=True) == 0
+
+
+async def test_faults_of_event_classes_are_findings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan has them already."""
+    play(monkeypatch, Cluster("tasks"))
+    fault = Finding(Grade.WARNING, "event-class", "event odd/type", "why", "fix")
+    report = await preflight.check(Plan(CONFIG, (Route("tasks"),), faults=(fault,)))
+    assert report.findings[0] == fault
 
 
 async def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
