@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Annotated, NamedTuple
 
+import anyio
+from anyio.abc import SocketStream
 from cyclopts import App, Parameter, validators
 
 from eventpub.cli import output
@@ -26,7 +28,6 @@ no passwords, TLS, ACLs or size limits.
 """
 
 _LOOPBACK = "127.0.0.1"
-_CHUNK = 64 * 1024
 
 app = App(name="broker", help_epilogue=_EPILOGUE)
 
@@ -87,42 +88,32 @@ def _say(address: str, topics: Sequence[_Topic], *, json: bool) -> None:
 
 @contextlib.asynccontextmanager
 async def _listening(port: int, broker: str) -> AsyncIterator[str]:
-    """Let the broker be found on *port*; give the address."""
+    """Let *broker* be found on *port*; give the address."""
     if port == 0:
         yield broker
         return
     # librdkafka takes any free port and cannot be told which. So the chosen one is a door:
     # clients ask there who the brokers are, and go on to the real port by themselves.
     try:
-        door = await asyncio.start_server(_Door(broker).enter, _LOOPBACK, port)
+        door = await anyio.create_tcp_listener(local_host=_LOOPBACK, local_port=port)
     except OSError as error:
         raise UsageError(f"port {port} cannot be used ({error.strerror}); --port 0 takes a free one") from error
-    try:
+    async with door, anyio.create_task_group() as clients:
+        clients.start_soon(door.serve, partial(_let_in, broker))
         yield f"{_LOOPBACK}:{port}"
-    finally:
-        door.close()
+        clients.cancel_scope.cancel()
 
 
-class _Door:
-    """Passes on to *broker* what comes in, and back what it answers."""
-
-    def __init__(self, broker: str) -> None:
-        self._host, _, port = broker.partition(":")
-        self._port = int(port)
-
-    async def enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one client until it, or the broker, hangs up."""
-        there, onward = await asyncio.open_connection(self._host, self._port)
-        try:
-            ways = [asyncio.ensure_future(_pass_on(reader, onward)), asyncio.ensure_future(_pass_on(there, writer))]
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            onward.close()
-            writer.close()
+async def _let_in(broker: str, client: SocketStream) -> None:
+    """Pass on to *broker* what *client* says, and back what it answers, until one of them hangs up."""
+    host, _, port = broker.partition(":")
+    async with client, await anyio.connect_tcp(host, int(port)) as there, anyio.create_task_group() as ways:
+        for one, other in ((client, there), (there, client)):
+            ways.start_soon(_pass_on, one, other, ways.cancel_scope)
 
 
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(_CHUNK):
-            writer.write(data)
-            await writer.drain()
+async def _pass_on(one: SocketStream, other: SocketStream, hung_up: anyio.CancelScope) -> None:
+    with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+        async for data in one:
+            await other.send(data)
+    hung_up.cancel()

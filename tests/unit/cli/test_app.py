@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
 from eventpub import cli
+from support.kafka_node import ROOT
 from tests.unit.cli.conftest import Call
 
 COMMANDS = ("broker", "check", "dlq", "publish")
@@ -105,3 +107,14 @@ def test_a_reader_that_has_seen_enough_is_no_error_worth_a_traceback() -> None:
     finally:
         os.close(writing)
     assert (ran.returncode, ran.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(
+    "command", ["broker", "publish", *(f"dlq {name}" for name in ("list", "show", "replay", "export", "purge"))]
+)
+def test_the_reference_page_names_every_option(call: Call, command: str) -> None:
+    """Page and program agree."""
+    page = (ROOT / "docs" / "reference" / "command-line.md").read_text()
+    options = re.findall(r"^│ (--[a-z-]+)", call(*command.split(), "--help").out, re.MULTILINE)
+    assert options
+    assert [option for option in options if f"`{option}" not in page] == []

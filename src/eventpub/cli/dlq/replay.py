@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,24 +88,31 @@ def _progress(place: Place, which: Which) -> Iterator[Any]:
         task = progress.add_task("", total=total)
 
         def advance(report: ReplayReport) -> None:
-            done = report.replayed + report.persisted + len(report.refused) + len(report.left_out)
+            notes = (report.refused, report.left_out, report.would_replay)
+            done = report.replayed + report.persisted + sum(map(len, notes))
             progress.update(task, completed=done, description=str(report))
 
         yield advance
 
 
 def _print_report(report: ReplayReport, *, json: bool) -> None:
-    notes = {"would be sent": report.would_replay, "refused": report.refused, "left out": report.left_out}
     if json:
-        told = {name.replace(" ", "_"): [note._asdict() for note in found] for name, found in notes.items()}
-        counts = {name: getattr(report, name) for name in ("replayed", "persisted", "unfinished", "unreadable")}
-        output.print_json({**counts, **told, "stopped": report.stopped, "complete": report.complete})
+        output.print_json(_as_json(report))
         return
-    rows = [
-        (what, note.id, note.topic, note.event_type or "-", note.text)
-        for what, found in notes.items()
-        for note in found
-    ]
-    if rows:
-        output.print_table(("", "id", "topic", "type", ""), rows)
+    alike = Counter(
+        (f"{note.event_type or '-'} for {note.topic}", f"{what}{note.text}")
+        for what, notes in (("", report.would_replay), ("refused: ", report.refused), ("left out: ", report.left_out))
+        for note in notes
+    )
+    if alike:
+        output.print_table(("count", "event", "what"), ((f"{count:,}", *row) for row, count in alike.items()))
     (output.remark if report.stopped is None else output.complain)(str(report))
+
+
+def _as_json(report: ReplayReport) -> dict[str, Any]:
+    counts = ("replayed", "persisted", "unfinished", "unreadable", "unpublished", "stopped", "complete")
+    notes = ("would_replay", "refused", "left_out")
+    return {
+        **{name: getattr(report, name) for name in counts},
+        **{name: [note._asdict() for note in getattr(report, name)] for name in notes},
+    }
