@@ -10,8 +10,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
 
-from eventpub.testing.evidence import Event, Evidence, Found, Logs
+from eventpub.letter import DeadLetter, Resolution
+from eventpub.testing.evidence import Event, Evidence, Found, Logs, about, differences
 from eventpub.testing.fate import Claim, Fate
+from eventpub.testing.kept import Letters, kept
 from eventpub.testing.ledger import (
     Closed,
     Healed,
@@ -20,8 +22,6 @@ from eventpub.testing.ledger import (
     Room,
     Said,
     Word,
-    digest,
-    headers_digest,
     identity_of,
 )
 from eventpub.testing.verdict import Verdict
@@ -42,6 +42,7 @@ def check_ledger(
     logs: Logs,
     *,
     logs_at_close: Logs | None = None,
+    dead_letters: Iterable[DeadLetter | Resolution] | None = None,
     effects: Mapping[str, int] | None = None,
     ceiling: float | None = None,
     killed: bool = False,
@@ -58,42 +59,49 @@ def check_ledger(
         ledger: of one publisher, or of several that wrote one after the other.
         logs: by topic, everything in it: what an independent reader read after all faults were gone.
         logs_at_close: the same, read right after the close; what is in *logs* only landed later.
+        dead_letters: everything in all sinks, in any order: each letter as often as it was read. Without, I5
+            is not looked at.
         effects: how often each injected fault had an effect; one that had none makes the run invalid.
         ceiling: the share of *possibly persisted*, from 0 to 1, that the fault explains.
         killed: the process was killed, so calls may have been left open.
         deduplicates: whether the broker drops resends of idempotent batches. `EmbeddedKafka` does
-            not: there an event may be read once for each attempt that carried it.
+            not: there an event may be read once for each attempt that carried it, and a dead letter too.
         secrets: texts that no message may hold, such as payloads.
     """
     evidence = Evidence(ledger, logs)
+    letters = None if dead_letters is None else Letters(dead_letters)
     violations = [
         *_acknowledged(evidence),
         *_twice(evidence, deduplicates=deduplicates),
         *_strangers(evidence),
         *_never(evidence),
+        *(kept(evidence, letters, killed=killed, deduplicates=deduplicates) if letters is not None else ()),
         *_outcomes(evidence, killed=killed),
         *_order(evidence),
         *_budgets(evidence),
         *_room(evidence),
         *_leftovers(evidence),
         *_recovery(evidence),
-        *_secrets(evidence, secrets),
+        *_secrets(evidence, letters, secrets),
         *_close_report(evidence),
         *(_landed_late(evidence, logs_at_close) if logs_at_close is not None else ()),
     ]
-    verdict = _counted(evidence, violations, tuple(_invalid(evidence, effects or {})))
+    verdict = _counted(evidence, letters, violations, tuple(_invalid(evidence, effects or {})))
     if ceiling is not None and verdict.share > ceiling:
         text = f"{verdict.share:.1%} of {verdict.asked} events are possibly persisted, at most {ceiling:.1%} may be"
         return replace(verdict, violations=(*verdict.violations, Violation(Invariant.I15, text)))
     return verdict
 
 
-def _counted(evidence: Evidence, violations: Iterable[Violation], invalid: tuple[str, ...]) -> Verdict:
+def _counted(
+    evidence: Evidence, letters: Letters | None, violations: Iterable[Violation], invalid: tuple[str, ...]
+) -> Verdict:
     counts = Counter(fate.word for fate in evidence.fates)
     words = {word: counts[word] for word in (*Word, None) if counts[word]}
     asked = [fate.word for fate in evidence.fates if fate.intent.acks != "0"]
     doubtful = asked.count(Word.POSSIBLY_PERSISTED)
-    return Verdict(tuple(violations), invalid, words, evidence.read, len(asked), doubtful)
+    count = 0 if letters is None else len(letters)
+    return Verdict(tuple(violations), invalid, words, evidence.read, len(asked), doubtful, count)
 
 
 def _invalid(evidence: Evidence, effects: Mapping[str, int]) -> Iterator[str]:
@@ -102,11 +110,6 @@ def _invalid(evidence: Evidence, effects: Mapping[str, int]) -> Iterator[str]:
     for fault, count in effects.items():
         if not count:
             yield f"{fault} had no effect"
-
-
-def _about(invariant: Invariant, fate: Fate, evidence: str) -> Violation:
-    intent = fate.intent
-    return Violation(invariant, evidence, intent.event_id or intent.identity, intent.topic)
 
 
 def _list(found: list[Found]) -> str:
@@ -120,13 +123,13 @@ def _acknowledged(evidence: Evidence) -> Iterator[Violation]:
     for event in evidence.events.values():
         once = event.claims(Claim.ONCE)
         if len(event.found) < len(once):
-            yield _about(Invariant.I1, once[-1], f"{once[-1]} was acknowledged {_place(once[-1])}, and is not there")
+            yield about(Invariant.I1, once[-1], f"{once[-1]} was acknowledged {_place(once[-1])}, and is not there")
             continue
         places = {found.at for found in event.found}
         for fate in once:
             if fate.where is not None and fate.where not in places:
                 text = f"{fate} was acknowledged {_place(fate)}, and is at {_list(event.found)}"
-                yield _about(Invariant.I1, fate, text)
+                yield about(Invariant.I1, fate, text)
         yield from _altered(event)
 
 
@@ -136,22 +139,9 @@ def _place(fate: Fate) -> str:
 
 def _altered(event: Event) -> Iterator[Violation]:
     for found in event.found:
-        differences = [_differences(found, fate) for fate in event.calls]
-        if all(differences):
-            yield _about(Invariant.I1, event.calls[0], f"{found} has another {' and '.join(differences[0])}")
-
-
-def _differences(found: Found, fate: Fate) -> list[str]:
-    record, intent = found.record, fate.intent
-    if intent.value is None:  # it had no form on the wire: that it lies there is what I4 is about
-        return []
-    key = None if record.key is None else record.key.decode("latin-1")
-    meant_and_read = {
-        "key": (intent.key, key),
-        "value": (intent.value, digest(record.value)),
-        "headers": (intent.headers, headers_digest(record.headers)),
-    }
-    return [name for name, (meant, read) in meant_and_read.items() if meant != read]
+        alterations = [differences(found.record, fate.intent) for fate in event.calls]
+        if all(alterations):
+            yield about(Invariant.I1, event.calls[0], f"{found} has another {' and '.join(alterations[0])}")
 
 
 def _twice(evidence: Evidence, *, deduplicates: bool) -> Iterator[Violation]:
@@ -159,7 +149,7 @@ def _twice(evidence: Evidence, *, deduplicates: bool) -> Iterator[Violation]:
         allowed = sum(1.0 if deduplicates else _copies(fate) for fate in event.calls)
         if len(event.found) > allowed and not any(fate.intent.may_repeat for fate in event.calls):
             text = f"published {_times(len(event.calls))}, read {_times(len(event.found))}: {_list(event.found)}"
-            yield _about(Invariant.I2, event.calls[0], text)
+            yield about(Invariant.I2, event.calls[0], text)
 
 
 def _copies(fate: Fate) -> float:
@@ -187,9 +177,7 @@ def _never(evidence: Evidence) -> Iterator[Violation]:
         may_repeat = any(fate.intent.may_repeat for fate in event.calls if fate not in never)
         if never and not may_repeat and len(event.found) > others:
             what = "cancelled, and no hook told of it" if never[0].withdrawn else "told not persisted"
-            yield _about(
-                Invariant.I4, never[0], f"call {never[0].intent.number} was {what}; read: {_list(event.found)}"
-            )
+            yield about(Invariant.I4, never[0], f"call {never[0].intent.number} was {what}; read: {_list(event.found)}")
 
 
 # --- I6: who was told what --------------------------------------------------------------
@@ -198,11 +186,11 @@ def _never(evidence: Evidence) -> Iterator[Violation]:
 def _outcomes(evidence: Evidence, *, killed: bool) -> Iterator[Violation]:
     for fate in evidence.fates:
         if not fate.call and not killed:
-            yield _about(Invariant.I6, fate, f"call {fate.intent.number} never came to an outcome")
+            yield about(Invariant.I6, fate, f"call {fate.intent.number} never came to an outcome")
         for voice, said in (("call", fate.call), ("hooks", fate.hook), ("late outcomes", fate.late)):
             if len(said) > 1:
                 words = ", ".join(each.word for each in said)
-                yield _about(Invariant.I6, fate, f"{fate}: {len(said)} outcomes by its {voice}: {words}")
+                yield about(Invariant.I6, fate, f"{fate}: {len(said)} outcomes by its {voice}: {words}")
         yield from _contradictions(fate)
 
 
@@ -210,11 +198,11 @@ def _contradictions(fate: Fate) -> Iterator[Violation]:
     first = [said[0] for said in (fate.call, fate.hook) if said and said[0].word is not Word.CANCELLED]
     if len({said.word for said in first}) > 1:
         words = " and ".join(said.word for said in first)
-        yield _about(Invariant.I6, fate, f"call {fate.intent.number} and its hook were told {words}")
+        yield about(Invariant.I6, fate, f"call {fate.intent.number} and its hook were told {words}")
     if fate.word in (Word.PERSISTED, Word.POSSIBLY_PERSISTED) and fate.hooks_tell and not fate.hook:
-        yield _about(Invariant.I6, fate, f"{fate}: no hook was told")
+        yield about(Invariant.I6, fate, f"{fate}: no hook was told")
     if fate.late and fate.word is not Word.POSSIBLY_PERSISTED:
-        yield _about(Invariant.I6, fate, f"{fate}: a late outcome ({fate.late[0].word}), and nothing was open")
+        yield about(Invariant.I6, fate, f"{fate}: a late outcome ({fate.late[0].word}), and nothing was open")
 
 
 # --- I7: order --------------------------------------------------------------------------
@@ -238,7 +226,7 @@ def _inversions(pairs: list[tuple[Found, Fate]], *, mixed: bool = False) -> Iter
             if mixed and first.intent.idempotent == second.intent.idempotent:
                 continue  # told already
             text = f"{second} at {after} lies behind {first} at {before}"
-            yield _about(Invariant.I7, second, text)
+            yield about(Invariant.I7, second, text)
 
 
 # --- I8 to I11: bounds --------------------------------------------------------------------
@@ -246,12 +234,13 @@ def _inversions(pairs: list[tuple[Found, Fate]], *, mixed: bool = False) -> Iter
 
 def _budgets(evidence: Evidence) -> Iterator[Violation]:
     for fate in evidence.fates:
-        budget = fate.intent.budget
+        intent = fate.intent
+        budget = intent.budget if intent.keeping is None else intent.keeping
         if budget is None or not fate.call or fate.call[0].word is Word.CANCELLED:
             continue
-        took = fate.call[0].at - fate.intent.at
+        took = fate.call[0].at - intent.at
         if took > budget + PUBLISH_SLACK + _ROUNDING:
-            yield _about(Invariant.I8, fate, f"{fate} took {took:.3f} s of {budget:.3f} s")
+            yield about(Invariant.I8, fate, f"{fate} took {took:.3f} s of {budget:.3f} s")
     for closed in evidence.of(Closed):
         if closed.elapsed > closed.timeout + CLOSE_SLACK + _ROUNDING:
             text = f"the close took {closed.elapsed:.3f} s, its timeout was {closed.timeout:.3f} s"
@@ -284,16 +273,19 @@ def _recovery(evidence: Evidence) -> Iterator[Violation]:
             continue
         took = fate.call[0].at - intent.at if fate.call else float("inf")
         if fate.word is not Word.PERSISTED or took > healed.limit:
-            yield _about(Invariant.I11, fate, f"{fate} after {took:.2f} s; all faults were gone before it began")
+            yield about(Invariant.I11, fate, f"{fate} after {took:.2f} s; all faults were gone before it began")
 
 
 # --- I12 and I13 --------------------------------------------------------------------------
 
 
-def _secrets(evidence: Evidence, secrets: Collection[str]) -> Iterator[Violation]:
+def _secrets(evidence: Evidence, letters: Letters | None, secrets: Collection[str]) -> Iterator[Violation]:
     for said in evidence.of(Said):
         if said.text and any(secret in said.text for secret in secrets):
             yield Violation(Invariant.I12, f"the message of a {said.error} for call {said.number} holds a secret")
+    for letter in letters or ():
+        if any(secret in text for secret in secrets for text in (letter.said, repr(letter))):
+            yield Violation(Invariant.I12, f"the message in dead letter {letter.id} holds a secret")
 
 
 def _close_report(evidence: Evidence) -> Iterator[Violation]:
@@ -306,7 +298,7 @@ def _close_report(evidence: Evidence) -> Iterator[Violation]:
         words.setdefault(event_id, set()).update(said.word for said in (*fate.verdicts, *fate.late))
         ended_by_close = any(said.reason in _ENDED_BY_CLOSE for said in fate.verdicts)
         if reports and ended_by_close and event_id is not None and event_id not in reported:
-            yield _about(Invariant.I13, fate, f"the close ended {fate} and does not report it")
+            yield about(Invariant.I13, fate, f"the close ended {fate} and does not report it")
     for closed in reports:
         for event_id, word in (*closed.unconfirmed, *closed.failed):
             if event_id is not None and word not in words.get(event_id, set()):
@@ -328,4 +320,4 @@ def _landed_late(evidence: Evidence, logs_at_close: Logs) -> Iterator[Violation]
         # With acks=1 an acknowledged record may still wait for its replicas, unseen by consumers.
         if fate.word in (Word.POSSIBLY_PERSISTED, None) or fate.intent.acks != "all" or fate.intent.may_repeat:
             continue
-        yield _about(Invariant.I13, fate, f"{fate} landed after the close, at {_list(event.found)}")
+        yield about(Invariant.I13, fate, f"{fate} landed after the close, at {_list(event.found)}")

@@ -8,21 +8,14 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from eventpub.record import Headers
 from eventpub.testing.fate import Claim, Fate, fates
-from eventpub.testing.ledger import Ledger, LedgerEntry, identity_of
+from eventpub.testing.ledger import Intent, Ledger, LedgerEntry, digest, headers_digest, identity_of
+from eventpub.testing.violation import Invariant, Violation
 
 Entry = TypeVar("Entry", bound=LedgerEntry)
 
 
-class StoredRecord(Protocol):
-    """One record as a consumer read it."""
-
-    @property
-    def partition(self) -> int:
-        """Where it was read."""
-
-    @property
-    def offset(self) -> int:
-        """Its place there."""
+class Content(Protocol):
+    """What of a record must not change on its way."""
 
     @property
     def key(self) -> bytes | None:
@@ -35,6 +28,18 @@ class StoredRecord(Protocol):
     @property
     def headers(self) -> Headers:
         """Its headers, in order."""
+
+
+class StoredRecord(Content, Protocol):
+    """One record as a consumer read it."""
+
+    @property
+    def partition(self) -> int:
+        """Where it was read."""
+
+    @property
+    def offset(self) -> int:
+        """Its place there."""
 
 
 Logs = Mapping[str, Iterable[StoredRecord]]
@@ -114,3 +119,22 @@ class Evidence:
         for pairs in partitions.values():
             pairs.sort(key=lambda pair: pair[0].place)
         return partitions.values()
+
+
+def differences(record: Content, intent: Intent) -> list[str]:
+    """Return what of *record* is not as it was meant."""
+    if intent.value is None:  # it had no form on the wire: that it lies there is what I4 is about
+        return []
+    key = None if record.key is None else record.key.decode("latin-1")
+    meant_and_read = {
+        "key": (intent.key, key),
+        "value": (intent.value, digest(record.value)),
+        "headers": (intent.headers, headers_digest(record.headers)),
+    }
+    return [name for name, (meant, read) in meant_and_read.items() if meant != read]
+
+
+def about(invariant: Invariant, fate: Fate, evidence: str) -> Violation:
+    """Return a violation that concerns one call."""
+    intent = fate.intent
+    return Violation(invariant, evidence, intent.event_id or intent.identity, intent.topic)

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Protocol, TypeAlias
 
-from eventpub.abc import OutcomeDetails
+from eventpub.abc import DeadLetterDetails, OutcomeDetails
 from eventpub.delivery import Delivery, PersistenceStatus
-from eventpub.exceptions import PublishError
+from eventpub.exceptions import DeadLetterError, PublishError
+from eventpub.receipt import Receipt
 from eventpub.record import Headers, Record
 
 
@@ -54,6 +55,8 @@ class Intent:
         acks: ``all``, ``1`` or ``0``.
         idempotent: whether the broker drops resends, and the log keeps the order of the calls.
         may_repeat: whether its profile allows duplicates.
+        keeping: seconds the call may take in all where the event has to be kept as a dead letter;
+            ``None``: it is kept nowhere.
     """
 
     number: int
@@ -68,11 +71,16 @@ class Intent:
     acks: str = "all"
     idempotent: bool = True
     may_repeat: bool = False
+    keeping: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """An outcome of call *number*, by one of the three voices. ``text`` is the error's message."""
+    """An outcome of call *number*, by one of the three voices.
+
+    ``text`` is the error's message, and that of a `DeadLetterError` behind it; ``receipt`` is what it
+    said of a dead letter.
+    """
 
     number: int
     at: float
@@ -84,6 +92,16 @@ class Said:
     reason: str | None = None
     error: str | None = None
     text: str | None = None
+    receipt: Receipt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A hook was told how the write of a dead letter ended."""
+
+    at: float
+    event_id: str | None
+    receipt: Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +151,10 @@ class Hearing:
     at: float
 
 
-LedgerEntry: TypeAlias = Intent | Said | Closed | Healed | Room | Leftover | Hearing
+LedgerEntry: TypeAlias = Intent | Said | Kept | Closed | Healed | Room | Leftover | Hearing
 
 _KINDS: dict[str, type[LedgerEntry]] = {
-    kind.__name__.lower(): kind for kind in (Intent, Said, Closed, Healed, Room, Leftover, Hearing)
+    kind.__name__.lower(): kind for kind in (Intent, Said, Kept, Closed, Healed, Room, Leftover, Hearing)
 }
 
 
@@ -209,6 +227,7 @@ class Ledger:
         acks: object = "all",
         idempotent: bool = True,
         may_repeat: bool = False,
+        keeping: float | None = None,
         has_form: bool = True,
     ) -> Intent:
         """Write down that *record* is about to be published, and return the intent.
@@ -222,6 +241,7 @@ class Ledger:
             acks: of its profile, as are *idempotent* and *may_repeat*.
             idempotent: whether a resend is dropped, and order is kept.
             may_repeat: whether it may come to be in the log twice.
+            keeping: seconds the call may take where the event has to be kept as a dead letter, if it would be.
             has_form: whether key, value and headers are known; if not, nothing of them is compared.
         """
         event_id = event_id or record.event_id
@@ -238,6 +258,7 @@ class Ledger:
             acks=str(acks),
             idempotent=idempotent,
             may_repeat=may_repeat,
+            keeping=keeping,
         )
         self._calls += 1
         if intent.event_id is not None:
@@ -249,7 +270,7 @@ class Ledger:
         """Write down what the call of *intent* returned or raised."""
         self._say(intent.number, Voice.CALL, outcome)
 
-    def say(self, intent: Intent, word: Word, voice: Voice = Voice.CALL, **facts: int | str | None) -> None:
+    def say(self, intent: Intent, word: Word, voice: Voice = Voice.CALL, **facts: object) -> None:
         """Write down a *word* about *intent*, for publishers that are not eventpub's; facts as in `Said`."""
         self.add(Said(intent.number, self.now(), voice, word, **facts))  # type: ignore[arg-type]  # by name
 
@@ -279,8 +300,15 @@ class Ledger:
 
     def on_late_outcome(self, details: OutcomeDetails) -> None:
         """Write down an answer that came after the caller had been told."""
-        if calls := self._doubtful.get(details.event_id or ""):
+        event_id = details.event_id or ""
+        if calls := self._doubtful.get(event_id):
             self._say(calls.pop(0), Voice.LATE, details.outcome)
+        elif calls := self._open.get(event_id):  # its dead letter is being written, its caller waits for that
+            self._say(calls[0], Voice.LATE, details.outcome)
+
+    def on_dead_letter(self, details: DeadLetterDetails) -> None:
+        """Write down where a dead letter lies, or that no sink took it."""
+        self.add(Kept(self.now(), details.event_id, details.receipt))
 
     def _say(self, number: int, voice: Voice, outcome: Delivery | BaseException) -> None:
         at = self.now()
@@ -294,11 +322,16 @@ class Ledger:
 
 
 def _failure(number: int, at: float, voice: Voice, error: BaseException) -> Said:
-    said = Said(number, at, voice, Word.NOT_PERSISTED, error=type(error).__name__, text=str(error))
+    said = Said(number, at, voice, Word.NOT_PERSISTED, error=type(error).__name__, text=_text(error))
     if not isinstance(error, PublishError):
         return said  # refused before anything was sent
-    word, partition, attempts = Word(error.status.value), error.partition, error.attempts
-    return replace(said, word=word, partition=partition, attempts=attempts, reason=error.reason)
+    word, partition, receipt = Word(error.status.value), error.partition, error.dead_letter
+    return replace(said, word=word, partition=partition, attempts=error.attempts, reason=error.reason, receipt=receipt)
+
+
+def _text(error: BaseException) -> str:
+    cause = error.__cause__
+    return f"{error}; {cause}" if isinstance(cause, DeadLetterError) else str(error)
 
 
 def identity_of(value: bytes | None, headers: Headers) -> str:
@@ -344,9 +377,14 @@ def _pairs(content: list[list[str]]) -> tuple[tuple[str, ...], ...]:
     return tuple(map(tuple, content))
 
 
+def _receipt(content: list[Any] | None) -> Receipt | None:
+    return None if content is None else Receipt(*content)
+
+
 _CONVERSIONS: dict[str, Callable[..., object]] = {
     "voice": Voice,
     "word": Word,
     "failed": _pairs,
     "unconfirmed": _pairs,
+    "receipt": _receipt,
 }

@@ -30,7 +30,12 @@ class _Plan(NamedTuple):
     event_id: str | None
     profile: DeliveryProfile
     budget: float | None
+    keeping: float | None
     has_form: bool
+
+    def within(self, seconds: float | None) -> _Plan:
+        """Return it as part of a call that takes *seconds*, because it waits for others too."""
+        return self._replace(budget=seconds, keeping=None if self.keeping is None else seconds)
 
 
 class Recorder:
@@ -83,8 +88,10 @@ class Recorder:
         _keep_headers(options)
         events = list(events)
         plans = [self._plan(event, options, scoped=True) for event in events]
-        longest = max((plan.budget for plan in plans if plan.budget is not None), default=None)
-        intents = [self._intend(plan._replace(budget=longest)) for plan in plans]
+        longest = max(
+            (time for plan in plans for time in (plan.budget, plan.keeping) if time is not None), default=None
+        )
+        intents = [self._intend(plan.within(longest)) for plan in plans]
         try:
             reports = await self.publisher.publish_many(events, **options)
         except BaseException:
@@ -130,6 +137,7 @@ class Recorder:
             acks=profile.acks,
             idempotent=profile.idempotence,
             may_repeat=profile.allow_duplicates,
+            keeping=plan.keeping,
             has_form=plan.has_form,
         )
 
@@ -144,18 +152,25 @@ class Recorder:
             event_id = event.envelope.id if isinstance(event, Event) else None
             topic = getattr(error, "topic", None) or options.get("topic") or getattr(event, "topic", None)
             nothing = Record._make((str(topic or "unknown"), None, None, (), None, None))
-            return _Plan(nothing, event_id, CRITICAL, None, has_form=False)
-        budget = _budget(entry.profile, options, now, scoped=scoped)
-        return _Plan(entry.record, entry.event_id, entry.profile, budget, has_form=True)
+            return _Plan(nothing, event_id, CRITICAL, None, None, has_form=False)
+        profile, limit = entry.profile, _limit(now, scoped=scoped)
+        budget = min(limit, _budget(profile, options))
+        keeps = profile.dead_lettered and self.publisher._dead_letters is not None  # noqa: SLF001 - told by nobody else
+        keeping = min(limit, budget + profile.dead_letter_timeout) if keeps else None
+        return _Plan(entry.record, entry.event_id, profile, budget, keeping, has_form=True)
 
 
-def _budget(profile: DeliveryProfile, options: dict[str, Any], now: float, *, scoped: bool) -> float:
-    budget = profile.delivery_timeout
-    if (timeout := options.get("timeout")) is not None:
-        budget = min(budget, as_seconds("timeout", timeout))
-    if (enclosing := ENCLOSING_DEADLINE.get()) is not None:
-        budget = min(budget, enclosing - now)
-    return min(budget, current_effective_deadline() - _BEFORE_CANCELLATION - now) if scoped else budget
+def _budget(profile: DeliveryProfile, options: dict[str, Any]) -> float:
+    timeout = options.get("timeout")
+    own = profile.delivery_timeout
+    return own if timeout is None else min(own, as_seconds("timeout", timeout))
+
+
+def _limit(now: float, *, scoped: bool) -> float:
+    """Return the seconds after which the caller must have been told, whatever the profile says."""
+    enclosing = ENCLOSING_DEADLINE.get()
+    limit = float("inf") if enclosing is None else enclosing - now
+    return min(limit, current_effective_deadline() - _BEFORE_CANCELLATION - now) if scoped else limit
 
 
 def _keep_headers(options: dict[str, Any]) -> None:

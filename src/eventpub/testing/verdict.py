@@ -24,6 +24,7 @@ class Verdict:
         records: how many records were read.
         asked: how many calls asked for an acknowledgement, which is all but those with ``acks=0``.
         doubtful: how many of those came to *possibly persisted*.
+        letters: how many dead letters were read.
     """
 
     violations: tuple[Violation, ...]
@@ -32,6 +33,7 @@ class Verdict:
     records: int
     asked: int
     doubtful: int
+    letters: int = 0
 
     @property
     def passed(self) -> bool:
@@ -63,6 +65,7 @@ class Verdict:
             "passed": self.passed,
             "events": self.events,
             "records": self.records,
+            "dead_letters": self.letters,
             "words": {word.value if word else "open": count for word, count in self.words.items()},
             "possibly_persisted_share": self.share,
             "invalid": list(self.invalid),
@@ -89,7 +92,8 @@ class Verdict:
     def _summary(self) -> str:
         counts = ", ".join(f"{count} {word.value if word else 'open'}" for word, count in self.words.items())
         result = "passed" if self.passed else f"{len(self.violations)} violations" if self.violations else "invalid"
-        return f"{result}: {self.events} events, {self.records} records read; {counts or 'nothing published'}"
+        read = f"{self.records} records" + (f" and {self.letters} dead letters" if self.letters else "") + " read"
+        return f"{result}: {self.events} events, {read}; {counts or 'nothing published'}"
 
     def _details(self) -> Iterator[str]:
         yield from (f"  invalid: {reason}" for reason in self.invalid)
