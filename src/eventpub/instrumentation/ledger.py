@@ -55,7 +55,7 @@ class Book:
     def read(self, metric: Metric) -> Iterable[tuple[Attributes, int]]:
         """Yield the values of *metric* as of now."""
         for (counted, attributes), count in list(self._counts.items()):  # a copy: the loop's thread may be adding one
-            if counted is metric:
+            if counted is metric and count.value:
                 yield attributes, count.value
         levels = self._levels() if self._levels is not None and metric in table.LEVELS else None
         if levels is not None:
