@@ -29,6 +29,7 @@ _GROUP = 1000  # letters
 _OPENING = 1.0  # seconds that `open` waits for a disk, and for other processes
 _CLOSING = 0.1  # seconds for closing the file, also where the deadline has passed
 _PAUSE = 1.0  # seconds between two attempts at what failed for a lasting reason
+_MARGIN = 0.05  # seconds before a deadline at which waiting for a lock ends: still certainly not written
 _SAME = 0.001  # seconds; SQLite waits in milliseconds
 
 
@@ -49,6 +50,10 @@ class _Job:
     def settle(self, failure: DeadLetterError | None) -> None:
         if not self.done.done():
             self.done.set_result(failure)
+
+    def expire(self) -> None:
+        what = "its commit was still running" if self.begun else "its turn had not come"
+        self.settle(DeadLetterError(f"{what} when the time was over", in_doubt=self.begun))
 
 
 class SpoolSink:
@@ -153,15 +158,17 @@ class SpoolSink:
         if self._closed or self._thread is None:
             return DeadLetterError("it is not open")
         job = _Job(letters, resolutions, deadline)
+        if deadline <= self._loop.time():
+            job.expire()
+            return await job.done
         self._waiting.append(job)
         if self._writer is None:
             self._writer = self._loop.create_task(self._write(), name=self.name)
+        timer = self._loop.call_at(deadline, job.expire)  # half the cost of asyncio.timeout_at
         try:
-            async with asyncio.timeout_at(deadline):
-                return await job.done
-        except TimeoutError:
-            what = "its commit was still running" if job.begun else "its turn had not come"
-            return DeadLetterError(f"{what} when the time was over", in_doubt=job.begun)
+            return await job.done
+        finally:
+            timer.cancel()
 
     async def _write(self) -> None:
         while group := self._next_group():
@@ -186,8 +193,9 @@ class SpoolSink:
 
     async def _commit(self, group: list[_Job]) -> None:
         earliest = min(job.deadline for job in group)
+        patience = max(0.0, earliest - _MARGIN - self._loop.time())
         try:
-            await self._loop.run_in_executor(self._thread, self._write_down, group, earliest - self._loop.time())
+            await self._loop.run_in_executor(self._thread, self._write_down, group, patience)
         except BusyError as error:
             self._put_back(group, earliest, error)
         except asyncio.CancelledError:
@@ -231,7 +239,7 @@ class SpoolSink:
         if self._store is not None and self._store.moved():
             self._drop()
         if self._store is None:
-            self._store = Store(self._path, create=True, max_bytes=self._max_bytes, timeout=max(0.0, patience))
+            self._store = Store(self._path, create=True, max_bytes=self._max_bytes, timeout=patience)
         self._store.patience(patience)
         return self._store
 
