@@ -16,7 +16,7 @@ from typing import IO, NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 
 _COMMAND = [
-    *(sys.executable, "-m", "uvicorn", "--factory", "examples.task_api.app:create_app"),
+    *(sys.executable, "-m", "uvicorn", "--factory"),
     *("--host", "127.0.0.1", "--port", "0", "--no-access-log", "--timeout-graceful-shutdown", "5"),
 ]
 _LISTENS = re.compile(r"running on (http://\S+)")
@@ -36,15 +36,19 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def running_server(broker: str) -> Iterator[Server]:
+def running_server(broker: str, app: str = "examples.task_api.app:create_app") -> Iterator[Server]:
     """Run the Task API against the target *broker*; on leaving, let it drain and wait until it is gone.
+
+    Args:
+        broker: the target of its publisher.
+        app: another application, which reads ``TASK_API_BROKER`` too.
 
     Raises:
         ServerFailedError: it ended by itself, or did not listen in time.
     """
     with tempfile.TemporaryFile("a+") as log:  # appended to: both sides share one position in it
         environment = {**os.environ, "TASK_API_BROKER": broker, "PYTHONUNBUFFERED": "1"}
-        process = subprocess.Popen(_COMMAND, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen([*_COMMAND, app], cwd=ROOT, env=environment, stdout=log, stderr=log)
         try:
             yield Server(_wait_until_it_listens(process, log), process.pid)
         finally:
