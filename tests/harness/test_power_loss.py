@@ -130,6 +130,7 @@ def faults_of(disk: Disk, directory: Path) -> Iterator[str]:
 WORDS = ("written", "resolved", "purging", "purged")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_power_may_fail_at_any_moment(tmp_path: Path) -> None:
     """Whatever had returned holds, and the file is whole, in every mixture of what reached the disk."""
