@@ -203,6 +203,34 @@ def test_a_line_is_answered_before_the_next_comes_and_ctrl_c_ends_well(kafka: Em
         assert "stopped before the end" in process.stderr.read()
 
 
+def test_without_a_broker_it_says_what_it_waits_for_and_a_second_ctrl_c_hurries_it() -> None:
+    """The line gets its outcome all the same."""
+    environment = {**os.environ, "EVENTPUB_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}"}
+    with running("publish", "--type", "t", "--topic", "tasks", stdin=subprocess.PIPE, env=environment) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        process.stdin.write("{}\n")
+        process.stdin.flush()
+        assert "cannot be reached" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.readline().startswith("no more lines are read")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE) == 1
+        assert process.stdout.read().startswith("1: not persisted")
+
+
+def test_lines_that_cannot_be_read_are_a_failure(kafka: EmbeddedKafka, tmp_path: Path) -> None:
+    """The error of the operating system is told; it is not taken for the end of the lines."""
+    descriptor = os.open(tmp_path / "for writing", os.O_WRONLY | os.O_CREAT)
+    with running("publish", "--type", "t", "--topic", "tasks", stdin=descriptor) as process:
+        os.close(descriptor)
+        out, err = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, out) == (1, "")
+    assert err.startswith("eventpub: ")
+    assert len(err.splitlines()) == 1
+
+
 def test_a_terminal_sees_colours_and_a_pipe_does_not(kafka: EmbeddedKafka, tmp_path: Path) -> None:
     """The same command, and with NO_COLOR none on a terminal either."""
     command = [*EVENTPUB, "publish", str(write(tmp_path, "tiger")), "--type", "t", "--topic", "tasks"]

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import FileIO
 
 from cyclopts import App
 from cyclopts.types import ExistingFile
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
-from rich.text import Text
 
-from eventpub.cli import connection, feed, output
+from eventpub.cli import connection, feed
 from eventpub.cli.lines import Form
 from eventpub.cli.outcome import Outcome
 from eventpub.cli.signals import interrupts
+from eventpub.cli.teller import Teller
 from eventpub.publisher import Publisher
 
 _EPILOGUE = """
@@ -74,75 +70,21 @@ def publish(
         app: Your application's publisher, or a function that makes it, as module:name.
         json: Print each outcome as a line of JSON.
     """
+    # The profile is said twice: here so that a name nobody knows is refused before anything is read,
+    # and with each event, where it goes before what the event's class says.
     said = {name: value for name, value in (("source", source), ("profile", profile)) if value is not None}
     publisher, source = connection.connect(app, **said)
     form = Form(type, type_from, topic, topic_from, key, key_from, id_from, source, profile)
-    with feed.opened(file) as stream, _Teller(json=json, size=feed.size(stream)).shown() as teller:
+    with feed.opened(file) as stream, Teller(json=json, size=feed.size(stream)).shown() as teller:
         complete = asyncio.run(_Run(publisher, form, teller).through(stream))
     teller.sum_up(complete=complete)
     return 0 if complete and teller.all_is_well else 1
 
 
-class _Teller:
-    """Prints outcomes, and counts them; on a terminal it shows how far it is."""
-
-    def __init__(self, *, json: bool, size: int | None) -> None:
-        self._json, self._counts = json, Counter[str]()
-        # What is told and how far it is share a terminal, so they share a console too.
-        self._console = output.stdout() if output.stdout().is_terminal else output.stderr()
-        how_far = (BarColumn(),) if size else (SpinnerColumn(),)
-        self._progress = Progress(
-            *how_far,
-            TextColumn("{task.description}"),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._task = self._progress.add_task("", total=size)
-
-    @contextmanager
-    def shown(self) -> Iterator[_Teller]:
-        """Show the progress bar, where there is somebody to see it."""
-        with self._progress:
-            yield self
-
-    def tell(self, outcome: Outcome, size: int) -> None:
-        """Print *outcome*, of a line of *size* bytes."""
-        self._counts[outcome.word] += 1
-        if self._json:
-            output.print_json(outcome.as_json())
-        elif output.stdout().is_terminal:
-            self._console.print(Text(str(outcome), style=outcome.style), soft_wrap=True)
-        else:
-            output.print_line(str(outcome))
-        self._progress.update(self._task, advance=size, description=self._summary())
-
-    def remark(self, text: str) -> None:
-        """Say what goes on, above the progress bar."""
-        console = self._console if self._console.is_terminal else output.stderr()
-        console.print(Text(text, style="yellow"), soft_wrap=True)
-
-    def sum_up(self, *, complete: bool) -> None:
-        """Say how many lines had which outcome."""
-        output.remark(self._summary() or "no lines")
-        if not complete:
-            output.complain("stopped before the end: the lines after these were not published")
-
-    @property
-    def all_is_well(self) -> bool:
-        """Whether no line failed."""
-        return self._counts.keys() <= {"persisted", "handed to the socket"}
-
-    def _summary(self) -> str:
-        return ", ".join(f"{count:,} {word}" for word, count in self._counts.items())
-
-
 class _Run:
     """Publishes lines as they come, and tells their outcomes in the same order."""
 
-    def __init__(self, publisher: Publisher, form: Form, teller: _Teller) -> None:
+    def __init__(self, publisher: Publisher, form: Form, teller: Teller) -> None:
         self._publisher, self._form, self._teller = publisher, form, teller
         self._under_way = asyncio.Queue[tuple[asyncio.Task[Outcome], int] | None]()
         self._room = asyncio.Semaphore(_AT_ONCE)
@@ -159,7 +101,10 @@ class _Run:
                     for task in (*watching, reading):
                         task.cancel()
                     await asyncio.wait([*watching, reading])
-        return not reading.cancelled()
+        if reading.cancelled():
+            return False
+        reading.result()  # raises what reading failed with
+        return True
 
     async def _read(self, stream: FileIO) -> None:
         try:

@@ -227,6 +227,20 @@ def test_a_topic_is_not_purged(call: Call) -> None:
     assert "retention" in answer.err
 
 
+def test_a_replay_that_is_interrupted_says_how_to_go_on(
+    call: Call, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no loss, and no success either."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("eventpub.cli.dlq.replay.run", interrupted)
+    monkeypatch.setenv("EVENTPUB_BOOTSTRAP_SERVERS", "kafka")
+    answer = call("dlq", "replay", "--spool", spool)
+    assert answer == (1, "", "eventpub: stopped; called again, the replay goes on from here\n")
+
+
 def test_export_holds_everything_in_a_file_of_ones_own(call: Call, spool: Path, tmp_path: Path) -> None:
     """Contents included, resolved letters too; an existing file is not overwritten."""
     done, still_open = letter(SECRET), letter(SECRET)

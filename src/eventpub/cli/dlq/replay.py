@@ -47,23 +47,27 @@ def replay(
         timeout: Seconds for one event, and for what an earlier replay has left.
         json: Print the report as one line of JSON.
     """
-    with _progress(place, which) as advance:
-        report = asyncio.run(
-            run(
-                _source(place),
-                connection.cluster(place.app),
-                journal=journal,
-                filters=which.filters(),
-                include_possibly=include_possibly,
-                verify=verify,
-                dry_run=dry_run,
-                rate=rate,
-                to_topic=to_topic,
-                max_replays=max_replays,
-                timeout=timeout,
-                on_progress=advance,
+    try:
+        with _progress(place, which) as advance:
+            report = asyncio.run(
+                run(
+                    _source(place),
+                    connection.cluster(place.app),
+                    journal=journal,
+                    filters=which.filters(),
+                    include_possibly=include_possibly,
+                    verify=verify,
+                    dry_run=dry_run,
+                    rate=rate,
+                    to_topic=to_topic,
+                    max_replays=max_replays,
+                    timeout=timeout,
+                    on_progress=advance,
+                )
             )
-        )
+    except KeyboardInterrupt:
+        output.complain("stopped; called again, the replay goes on from here")
+        return 1
     _print_report(report, json=json)
     return 0 if report.complete or (dry_run and report.stopped is None) else 1
 
@@ -85,7 +89,7 @@ def _progress(place: Place, which: Which) -> Iterator[Any]:
         bar, TextColumn("{task.description}"), console=console, transient=True, disable=not console.is_terminal,
         redirect_stdout=False, redirect_stderr=False,
     ) as progress:  # fmt: skip
-        task = progress.add_task("", total=total)
+        task = progress.add_task(f"replaying from {place}", total=total)
 
         def advance(report: ReplayReport) -> None:
             notes = (report.refused, report.left_out, report.would_replay)
