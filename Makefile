@@ -21,9 +21,10 @@ JARS   := .cache/kafka/libs/.complete
 help: ## List the verbs.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
-demo: venv ## Run the Task API example against a broker (BROKER=embedded or kafka) and read its events back.
+demo: venv ## Run the Task API example against a broker (BROKER=embedded or kafka) and read its events back; then lose the broker.
 	@if [ "$(BROKER)" = kafka ]; then $(MAKE) kafka; fi
 	@$(BIN)/python -m examples.task_api.demo --broker $(BROKER) $(ARGS)
+	@echo && $(BIN)/python examples/dead_letters.py --broker $(BROKER)
 
 test: venv jars-if-possible ## Run every test tier; the Kafka tier needs Java 17 and Maven.
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)

@@ -15,6 +15,7 @@ import pytest
 from eventpub.testing import EmbeddedKafka
 from support.kafka_node import ROOT
 from support.readback import read_topic
+from tests.fix_kafka import require_kafka
 
 README = (ROOT / "README.md").read_text()
 QUICKSTART = (ROOT / "examples" / "quickstart.py").read_text()
@@ -73,6 +74,37 @@ def test_each_outcome_is_shown_once() -> None:
         r"tasks\[0\] handed to the socket in .*\n  -> possibly persisted",
     ):
         assert re.search(expected, said), said
+
+
+def test_functions_publish_what_they_return() -> None:
+    """The example of the decorator ends with four events, and an error that brings the result along."""
+    said = run("examples/decorator.py")
+    assert "4 events persisted\n" in said
+    assert re.search(r"EventTooLargeError, and yet the task is there: Task\(task_id='3'", said), said
+
+
+STORY = r"""order 3: not persisted, dead letter [0-9a-f-]{36} in spool .*
+5 +orders +order\.placed +budget: UnavailableError .* safe
+.*5 to be replayed
+.*5 replayed
+.*Another client reads 8 orders:
+"""
+
+
+@pytest.mark.wire
+def test_dead_letters_tells_its_story() -> None:
+    """The broker goes, orders are kept, it comes back, they are listed and sent again, and each is there once."""
+    said = run("examples/dead_letters.py")
+    assert re.search(STORY.replace("\n", "(?s:.)*?"), said), said
+
+
+@pytest.mark.kafka
+def test_dead_letters_tells_its_story_on_apache_kafka() -> None:
+    """The broker is killed with -9 and started again on the same data."""
+    require_kafka()
+    command = [sys.executable, "examples/dead_letters.py", "--broker", "kafka"]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=90, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @contextmanager
