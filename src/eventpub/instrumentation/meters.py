@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from eventpub.instrumentation.ledger import Book, Count, Ledger
     from eventpub.receipt import Receipt
 
-_TOPICS = 200  # counted by name; a publisher that makes up more has the rest counted together
+TOPICS = 200  # counted by name; a publisher that makes up more has the rest counted together
 NO_CONTEXT = Context()  # of no span: a lane's own context is that of whoever opened the publisher
 
 
@@ -92,7 +92,7 @@ class Meters:
         """Return the meters of topic *name*."""
         meters = self._topics.get(name)
         if meters is None:
-            known = name if name and len(self._topics) < _TOPICS else None
+            known = name if name and len(self._topics) < TOPICS else None
             meters = self._others if known is None else self._new(known)
         return meters
 
