@@ -14,7 +14,7 @@ from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._topic import TopicDescription
 
 from eventpub import librdkafka
-from eventpub.check.facts import TOPIC_DENIED, Absent, Partition, Topic, Topics
+from eventpub.check.facts import TOPIC_DENIED, UNKNOWN_TOPIC, Absent, Partition, Topic, Topics
 from eventpub.config import KafkaConfig
 from eventpub.profile import as_seconds
 
@@ -74,7 +74,7 @@ class Inquiry:
             return {}
         described = _patiently(lambda: self._describe(order))
         settings = _patiently(lambda: self._settings([name for name in order if _is_there(described[name])]))
-        return {name: _topic(name, described[name], settings.get(name)) for name in order}
+        return {name: _topic(name, described[name], settings.get(name, described[name])) for name in order}
 
     def _describe(self, names: list[str]) -> dict[str, TopicDescription | KafkaError]:
         futures = self._admin.describe_topics(
@@ -82,12 +82,12 @@ class Inquiry:
         )
         return {name: _result(future, 2 * self._patience) for name, future in futures.items()}
 
-    def _settings(self, names: list[str]) -> dict[str, Mapping[str, str] | None]:
+    def _settings(self, names: list[str]) -> dict[str, Any]:
         if not names:
             return {}
         resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
         futures = self._admin.describe_configs(resources, request_timeout=self._patience)
-        return {resource.name: _values(_result(future, 2 * self._patience)) for resource, future in futures.items()}
+        return {resource.name: _result(future, 2 * self._patience) for resource, future in futures.items()}
 
 
 def _result(future: Future[T], patience: float) -> T | KafkaError:
@@ -127,16 +127,20 @@ def _values(answer: Any) -> Mapping[str, str] | None:
     return {name: entry.value for name, entry in answer.items() if entry.value is not None}
 
 
-def _is_there(answer: TopicDescription | KafkaError) -> bool:
+def _is_there(answer: Any) -> bool:
     return not isinstance(answer, KafkaError)
 
 
-def _topic(name: str, answer: TopicDescription | KafkaError, settings: Mapping[str, str] | None) -> Topic | Absent:
+def _topic(name: str, answer: TopicDescription | KafkaError, settings: Any) -> Topic | Absent:
+    """Return what the two answers about a topic come to."""
     if isinstance(answer, KafkaError):
         return Absent(name, answer.code(), answer.str())
+    if isinstance(settings, KafkaError) and settings.code() == UNKNOWN_TOPIC:
+        # They came from another broker, which does not know a new topic yet.
+        return Absent(name, settings.code(), settings.str())
     operations = answer.authorized_operations
     allowed = None if operations is None else frozenset(operation.name for operation in operations)
-    return Topic(name, tuple(map(_partition, answer.partitions)), settings, allowed)
+    return Topic(name, tuple(map(_partition, answer.partitions)), _values(settings), allowed)
 
 
 def _partition(described: Any) -> Partition:

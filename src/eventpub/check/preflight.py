@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from eventpub.check import access, clock, connecting, dead_letters, spool, topics
 from eventpub.check.asking import AskingError, Inquiry, NobodyAnsweredError
 from eventpub.check.clock import Skew
-from eventpub.check.facts import Absent, Topic, Topics
+from eventpub.check.facts import UNKNOWN_TOPIC, Absent, Topic, Topics
 from eventpub.check.finding import Finding, Grade, not_checked
 from eventpub.check.plan import Plan, Route, SpoolPlace, TopicPlace
 from eventpub.check.report import Report
@@ -18,6 +18,10 @@ from eventpub.config import Address, KafkaConfig
 from eventpub.exceptions import ConfigurationError, EventPubError
 from eventpub.profile import STANDARD
 from eventpub.publisher import Publisher
+
+_ANSWERS_UNKNOWN = 4
+_BETWEEN = 0.25
+"""As many answers, and seconds between them, as the publisher's own rule has before a topic is unknown."""
 
 
 async def check(plan: Plan, write_probe: str | None = None) -> Report:
@@ -43,15 +47,17 @@ class _Run:
     write_probe: str | None
     findings: list[Finding] = field(default_factory=list)
     brokers: int = 0
+    facts: Topics = field(default_factory=dict)
     looked_at: tuple[str, ...] = ()
+    discovered: bool = False
 
     async def cluster(self) -> None:
         """Look at the publisher's own cluster."""
         with self._asking("topics, rights and clock", self.plan.config):
             address = await self._connect(self.plan.config)
             async with self._inquiry(self.plan.config) as inquiry:
-                facts = await self._topics(inquiry)
-            await self._clock(facts, address)
+                await self._topics(inquiry)
+            await self._clock(address)
 
     async def keeping(self) -> None:
         """Look at what is kept of failures: whether anything is, spools, topics of other clusters."""
@@ -93,48 +99,57 @@ class _Run:
         finally:
             await asyncio.to_thread(inquiry.close)
 
-    async def _topics(self, inquiry: Inquiry) -> Topics:
+    async def _topics(self, inquiry: Inquiry) -> None:
         """Look at the topics of the plan, and at those in this cluster where their dead letters go."""
-        known = await self._discover(inquiry) if not self.plan.routes else {}
+        if not self.plan.routes:
+            await self._discover(inquiry)
         own = [(route, place) for route, place in self.plan.letters() if place.config is None]
-        if known:  # a topic that nobody named need not have dead letters
-            own = [(route, place) for route, place in own if place.topic_for(route.topic) in known]
         names = [route.topic for route in self.plan.routes] + [place.topic_for(route.topic) for route, place in own]
         wanted = {*names, self.write_probe} if self.write_probe else set(names)
-        facts = {**known, **await asyncio.to_thread(inquiry.topics, wanted - known.keys())}
-        self.looked_at = tuple(dict.fromkeys(names))
-        self.findings += _judged(facts, self.plan.routes)
-        self.findings += _letters(facts, facts, own)
-        return facts
+        self.facts = {**self.facts, **await _facts(inquiry, wanted - self.facts.keys())}
+        self.looked_at = tuple(name for name in dict.fromkeys(names) if self._counts(self.facts[name]))
+        for route in self.plan.routes:
+            self.findings += _judged(self.facts[route.topic], route)
+        self._letters(self.facts, own)
 
-    async def _discover(self, inquiry: Inquiry) -> Topics:
+    async def _discover(self, inquiry: Inquiry) -> None:
         """Look at every topic that this client may write to, as if somebody had named it."""
         names = await asyncio.to_thread(inquiry.names)
-        facts = await asyncio.to_thread(inquiry.topics, names)
+        self.facts, self.discovered = await asyncio.to_thread(inquiry.topics, names), True
         templates = [place for place in self.plan.places or () if isinstance(place, TopicPlace)]
         for_letters = {place.topic_for(name) for place in templates for name in names}
-        writable = [topic.name for topic in facts.values() if isinstance(topic, Topic) and _may_write(topic)]
+        writable = [topic.name for topic in self.facts.values() if isinstance(topic, Topic) and _may_write(topic)]
         routes = (Route(name, self.plan.default) for name in writable if name not in for_letters)
         self.plan = replace(self.plan, routes=tuple(routes))
         if not writable:
             reason = f"nobody named one, and of {len(names)} that can be seen none may be written to"
             self.findings.append(not_checked("topics", reason, "name them: --topic NAME, or --app module:publisher"))
-        return facts
+
+    def _letters(self, facts: Topics, led: Iterable[tuple[Route, TopicPlace]]) -> None:
+        """Judge by *facts* the topics where the dead letters of these routes go."""
+        for route, place in led:
+            letters = facts[place.topic_for(route.topic)]
+            if self._counts(letters):
+                self.findings += dead_letters.judge(letters, self.facts.get(route.topic))
+
+    def _counts(self, topic: Topic | Absent) -> bool:
+        """Whether it matters that *topic* is not there: a topic that nobody named need not have dead letters."""
+        return isinstance(topic, Topic) or not self.discovered
 
     async def _elsewhere(self, place: TopicPlace, config: KafkaConfig) -> None:
         await self._connect(config)
         led = [(route, there) for route, there in self.plan.letters() if there == place]
         async with self._inquiry(config) as inquiry:
-            facts = await asyncio.to_thread(inquiry.topics, [place.topic_for(route.topic) for route, _ in led])
-        self.findings += _letters(facts, {}, led)
+            facts = await _facts(inquiry, {place.topic_for(route.topic) for route, _ in led})
+        self._letters(facts, led)
 
-    async def _clock(self, facts: Topics, address: Address) -> None:
+    async def _clock(self, address: Address) -> None:
         """Compare the clocks; after the topics, whose limits say what a difference does."""
         skews = [await clock.ask_controller(address, self.plan.config, self.plan.client_id)]
         if self.write_probe is not None:
-            skews.append(await self._probe(facts[self.write_probe]))
+            skews.append(await self._probe(self.facts[self.write_probe]))
         measured = [skew for skew in skews if skew is not None]
-        written_to = [fact for route in self.plan.routes if isinstance(fact := facts[route.topic], Topic)]
+        written_to = [fact for route in self.plan.routes if isinstance(fact := self.facts[route.topic], Topic)]
         for skew in measured:
             self.findings += clock.judge(skew, written_to)
         if not measured:
@@ -152,17 +167,21 @@ class _Run:
             return None
 
 
-def _judged(facts: Topics, routes: Iterable[Route]) -> Iterator[Finding]:
-    for route in routes:
-        topic = facts[route.topic]
-        yield from access.judge(topic, f"topic {route.topic}")
-        if isinstance(topic, Topic):
-            yield from topics.judge(topic, route)
+async def _facts(inquiry: Inquiry, names: Iterable[str]) -> Topics:
+    """Ask for the topics called *names*; again, if they are unknown: a new one is not known to every broker at once."""
+    facts = dict(await asyncio.to_thread(inquiry.topics, names))
+    for _ in range(_ANSWERS_UNKNOWN - 1):
+        unknown = [name for name, topic in facts.items() if isinstance(topic, Absent) and topic.code == UNKNOWN_TOPIC]
+        if unknown:
+            await asyncio.sleep(_BETWEEN)
+            facts |= await asyncio.to_thread(inquiry.topics, unknown)
+    return facts
 
 
-def _letters(facts: Topics, sources: Topics, led: Iterable[tuple[Route, TopicPlace]]) -> Iterator[Finding]:
-    for route, place in led:
-        yield from dead_letters.judge(facts[place.topic_for(route.topic)], sources.get(route.topic))
+def _judged(topic: Topic | Absent, route: Route) -> Iterator[Finding]:
+    yield from access.judge(topic, f"topic {route.topic}")
+    if isinstance(topic, Topic):
+        yield from topics.judge(topic, route)
 
 
 def _may_write(topic: Topic) -> bool:

@@ -94,6 +94,8 @@ def test_a_description_becomes_facts() -> None:
     absent = asking._topic("t", DENIED, None)
     assert isinstance(absent, Absent)
     assert absent.code == 29
+    # Asked of another broker, which is behind.
+    assert isinstance(asking._topic("t", described, UNKNOWN), Absent)
 
 
 def test_settings_that_librdkafka_refuses_are_told() -> None:

@@ -30,6 +30,7 @@ class Cluster:
         self.contacts = Contacts({1: HERE}, {}, {})
         self.trouble: AskingError | None = None
         self.closed = 0
+        self.late = 0
 
     def __call__(self, *_: object) -> Cluster:
         """Stand for the class, too."""
@@ -42,7 +43,10 @@ class Cluster:
         return list(self.facts)
 
     def topics(self, names: Iterable[str]) -> Topics:
-        """Return these topics."""
+        """Return these topics; ``late`` times none is known yet."""
+        if self.late > 0:
+            self.late -= 1
+            return {name: Absent(name, UNKNOWN_TOPIC, "unknown") for name in names}
         return {name: self.facts.get(name, Absent(name, UNKNOWN_TOPIC, "unknown")) for name in names}
 
     def close(self) -> None:
@@ -79,6 +83,34 @@ async def test_without_routes_what_may_be_written_to_is_looked_at(monkeypatch: p
     report = await preflight.check(Plan(CONFIG, (), (TopicPlace("{topic}.dlq"),)))
     assert sorted(report.topics) == ["orders", "tasks", "tasks.dlq"]
     assert report.exit_status(strict=True) == 0
+
+
+async def test_dead_letters_elsewhere_are_measured_by_their_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever they go, letters are to last as long as the events that they belong among."""
+    play(monkeypatch, cluster := Cluster("tasks"))
+    cluster.facts["letters"] = topic("letters", retention_ms="1000")
+    elsewhere = TopicPlace("letters", KafkaConfig("h2"))
+    report = await preflight.check(Plan(CONFIG, (Route("tasks"),), (elsewhere,)))
+    assert told(report.findings)[0] == (Grade.WARNING, "dead-letter-retention")
+    assert (report.topics, cluster.closed) == (("tasks",), 2)
+
+
+async def test_topics_that_nobody_named_need_no_dead_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here or elsewhere; those of a named one are missed."""
+    play(monkeypatch, Cluster("tasks"))
+    places = (TopicPlace("{topic}.dlq"), TopicPlace("{topic}.dead", KafkaConfig("h2")))
+    assert (await preflight.check(Plan(CONFIG, (), places))).exit_status(strict=True) == 0
+    named = await preflight.check(Plan(CONFIG, (Route("tasks"),), places))
+    assert told(named.findings)[:2] == [(Grade.ERROR, "unknown-topic")] * 2
+
+
+@pytest.mark.parametrize("late, status", [(3, 0), (4, 1)])
+async def test_a_new_topic_is_given_time(monkeypatch: pytest.MonkeyPatch, late: int, status: int) -> None:
+    """Not every broker knows it at once; as for a publish, the fourth answer counts."""
+    monkeypatch.setattr(preflight, "_BETWEEN", 0)
+    play(monkeypatch, cluster := Cluster("tasks"))
+    cluster.late = late
+    assert (await preflight.check(Plan(CONFIG, (Route("tasks"),)))).exit_status() == status
 
 
 async def test_faults_of_event_classes_are_findings(monkeypatch: pytest.MonkeyPatch) -> None:
