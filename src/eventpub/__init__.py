@@ -12,6 +12,7 @@ from eventpub.budget import delivery_budget
 from eventpub.buffer import BufferLimits
 from eventpub.config import KafkaConfig
 from eventpub.delivery import Attempt, AttemptOutcome, Delivery, PersistenceStatus
+from eventpub.emits import emits
 from eventpub.envelope import Envelope
 from eventpub.event import Event
 from eventpub.exceptions import (
@@ -86,4 +87,5 @@ __all__ = [
     "UnknownTopicError",
     "UsageError",
     "delivery_budget",
+    "emits",
 ]

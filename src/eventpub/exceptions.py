@@ -41,7 +41,18 @@ DoubtReason = Literal["budget", "attempts", "rejected", "no_retry", "drain", "fe
 
 
 class EventPubError(Exception):
-    """Root of every error that eventpub raises on purpose."""
+    """Root of every error that eventpub raises on purpose.
+
+    Attributes:
+        result: what a function decorated with `emits` had returned when this was raised instead; it
+            is in no message, and a pickled error leaves it out.
+    """
+
+    result: Any = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {name: value for name, value in self.__dict__.items() if name != "result"}
+        return type(self), self.args, state
 
 
 class Finding(NamedTuple):

@@ -8,6 +8,7 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Literal, Self, Unpack, cast
 
+from eventpub import _ambient
 from eventpub._engine.drain import DrainReport
 from eventpub._engine.engine import Engine
 from eventpub._engine.group import Group
@@ -32,6 +33,7 @@ from eventpub.exceptions import (
 from eventpub.instrumentation import Telemetry
 from eventpub.intake import CommonOptions, Intake, PublishOptions, check_kind, several
 from eventpub.partitioner import partition_for
+from eventpub.portal import Calls, Portal
 from eventpub.profile import CRITICAL, DeliveryProfile, Seconds, as_seconds
 from eventpub.profiles import Profiles
 from eventpub.record import checked_headers
@@ -39,6 +41,7 @@ from eventpub.state import Health, PublisherState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     from eventpub._engine.reports import DeliveryReports
@@ -87,6 +90,8 @@ class Publisher:
         ConfigurationError: settings that cannot work, all of them, each with its fix.
     """
 
+    _findable = True
+
     def __init__(
         self,
         target: Target,
@@ -124,6 +129,7 @@ class Publisher:
         self._intake = Intake(self._encoder, self._profiles)
         self._buffer = BufferLimits() if buffer is None else of_kind("buffer", buffer, BufferLimits)
         self._engine: Engine | None = None
+        self._calls: Calls | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
         self._closing: asyncio.Task[DrainReport] | None = None
@@ -144,6 +150,7 @@ class Publisher:
         self._enter(PublisherState.OPENING)
         self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
         self._hurry = self._loop.create_future()
+        self._calls = Calls(self._loop)
         recorder = self._intake.recorder = Telemetry(self._client_id, self._encoder.source)
         letters = None if self._dead_letters is None else self._dead_letters.writer(recorder)
         self._engine = Engine(
@@ -199,6 +206,7 @@ class Publisher:
         self._check_loop()
         if self._closing is None:
             self._enter(PublisherState.DRAINING)
+            _ambient.discard(self)
             self._closing = asyncio.get_running_loop().create_task(self._close(self._engine, seconds))
         try:
             return await asyncio.shield(self._closing)
@@ -209,6 +217,8 @@ class Publisher:
     async def _close(self, engine: Engine, timeout: float) -> DrainReport:
         assert self._hurry is not None  # noqa: S101 - made with the engine
         report = await engine.aclose(timeout, self._hurry)
+        if self._calls is not None:
+            await self._calls.aclose()
         engine.recorder.close()
         self._hurry.cancel()
         self._enter(PublisherState.CLOSED)
@@ -308,16 +318,22 @@ class Publisher:
             UsageError: something in *events* is neither; nothing was sent then.
             ConfigurationError: a wrong value; what was not sent yet is withdrawn.
         """
-        events = several(events)
-        group, said = Group(self._open_engine(*events[:1]), len(events)), cast("PublishOptions", options)
+        events, said = several(events), cast("PublishOptions", options)
         if "headers" in said:  # an iterator would be used up by the first event
             said["headers"] = checked_headers(said["headers"])
+        return await self._publish_each(events, lambda _event: said.copy())
+
+    async def _publish_each(
+        self, events: list[Event | Record], options_of: Callable[[Event | Record], PublishOptions]
+    ) -> DeliveryReports:
+        """Publish *events* as `publish_many` does, each with the options that *options_of* gives it."""
+        group = Group(self._open_engine(*events[:1]), len(events))
         try:
             for number, event in enumerate(events, 1):
                 try:
                     engine = self._open_engine(event)  # each time: a close may begin in between
                     now = engine.loop.time()
-                    group.accept(self._intake.entry(event, said.copy(), now, scoped=True, group=group.recorded))
+                    group.accept(self._intake.entry(event, options_of(event), now, scoped=True, group=group.recorded))
                 except PublishError as error:
                     group.refuse(error)
                 if number % _ENCODED_AT_ONCE == 0:
@@ -326,6 +342,25 @@ class Publisher:
         except BaseException:
             group.withdraw()
             raise
+
+    def portal(self) -> Portal:
+        """Return a handle by which threads without an event loop publish here. May be asked for in any thread.
+
+        Closing the publisher ends it: calls under way end with their outcomes, later ones with `PublisherClosed`.
+
+        Raises:
+            PublisherNotOpen: it was never opened.
+        """
+        if self._calls is None:
+            raise self._refusal()
+        return Portal(self, self._calls)
+
+    def bind(self) -> AbstractContextManager[Self]:
+        """Return a context manager: inside, and in tasks started inside, `emits` finds this publisher.
+
+        Where several are open at once, or a thread belongs to no event loop.
+        """
+        return _ambient.bound(self)
 
     # --- guards --------------------------------------------------------------------
 
@@ -413,6 +448,12 @@ class Publisher:
         return f"<Publisher {self._state.value}>"
 
 
+class _Keeper(Publisher):
+    """Writes dead letters for another publisher, and is nobody else's to find."""
+
+    _findable = False
+
+
 def _running_loop() -> asyncio.AbstractEventLoop | None:
     try:
         return asyncio.get_running_loop()
@@ -428,7 +469,7 @@ def _dead_letters(letters: DeadLetters | None, target: Target, client_id: str) -
     for sink in letters.sinks:
         if isinstance(sink, TopicSink):
             cluster = _cluster_of(sink, target)
-            sink.attach(Publisher(cluster, profile=_KEEPING, client_id=f"{client_id}-dead-letters"))
+            sink.attach(_Keeper(cluster, profile=_KEEPING, client_id=f"{client_id}-dead-letters"))
     return letters
 
 

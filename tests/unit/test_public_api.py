@@ -54,6 +54,7 @@ PUBLIC = [
     "UnknownTopicError",
     "UsageError",
     "delivery_budget",
+    "emits",
 ]
 
 
