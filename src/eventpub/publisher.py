@@ -167,6 +167,8 @@ class Publisher:
             await self.aclose(0)
             raise
         self._enter(PublisherState.OPEN)
+        if self._findable:
+            _ambient.add(self)
 
     def _warn_of_loss(self) -> None:
         profile = self._profiles.default
