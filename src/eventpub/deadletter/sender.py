@@ -17,6 +17,7 @@ from eventpub.buffer import BufferLimits
 from eventpub.delivery import Delivery
 from eventpub.envelope import wall_clock
 from eventpub.exceptions import EventTooLargeError, RejectedError
+from eventpub.instrumentation import Telemetry
 from eventpub.partitioner import partition_for
 from eventpub.profile import MAX_REQUEST_BYTES, DeliveryProfile
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from eventpub.exceptions import PublishError
     from eventpub.letter import DeadLetter
     from eventpub.record import Record
+
+_CLIENT_ID = "eventpub-replay"  # on its spans
 
 
 class Refusal(NamedTuple):
@@ -88,6 +91,8 @@ class Sender:
             text = f"{entry.record.topic}: the event has {entry.size} bytes, no request takes more uncompressed"
             entry.waiter(EventTooLargeError(text, event_id=entry.event_id, topic=entry.record.topic))
         else:
+            # Without the headers it would add: a letter is sent byte for byte as it was kept.
+            _, entry.token = self._engine.recorder.started(entry.event, entry.record, None)
             self._engine.accept(entry)
 
     def _entry(self, record: Record) -> Entry:
@@ -146,7 +151,8 @@ async def running(transport: JournallingTransport, timeout: float, rate: float |
     """Run an engine on *transport*, which it starts and closes; each letter has *timeout* seconds."""
     loop = asyncio.get_running_loop()
     profile = DeliveryProfile("replay", delivery_timeout=timeout)
-    engine = Engine(transport, BufferLimits(), partition_for, Hooks(), loop)
+    recorder = Telemetry(_CLIENT_ID, None)
+    engine = Engine(transport, BufferLimits(), partition_for, Hooks(), loop, recorder=recorder)
     hurry: asyncio.Future[None] = loop.create_future()
     await transport.start(engine)
     try:
@@ -154,4 +160,5 @@ async def running(transport: JournallingTransport, timeout: float, rate: float |
     finally:
         transport.stop("the replay has ended")
         await engine.aclose(0, hurry)
+        recorder.close()
         hurry.cancel()

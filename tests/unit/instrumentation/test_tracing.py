@@ -23,13 +23,16 @@ from eventpub import (
     Record,
     SerializationError,
 )
-from eventpub.deadletter import DeadLetters, TopicSink
+from eventpub.deadletter import DeadLetters, SpoolSink, TopicSink
+from eventpub.deadletter.replay import replay
 from eventpub.instrumentation import meters, names
 from eventpub.instrumentation.context import context_in, headers_of
 from tests.publisher.kit import STEADY, Noted, error_of, one_partition, opened, record, turns
 from tests.publisher.sinks import FakeSink
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from opentelemetry.sdk.trace import ReadableSpan
 
     from eventpub.transports.memory import MemoryBroker
@@ -396,6 +399,22 @@ async def test_dead_letters_elsewhere(sdk: Sdk, fails: bool) -> None:  # noqa: F
     assert seconds(write) == pytest.approx(0.5, abs=0.05)
     assert (write.status.status_code is StatusCode.ERROR) is fails
     assert seconds(send) >= 0.5
+
+
+async def test_a_replay(sdk: Sdk, tmp_path: Path) -> None:
+    """A CLIENT span for each letter, linked to the creation context; the record goes out byte for byte."""
+    broker, path = one_partition(), tmp_path / "spool.db"
+    async with opened(broker, dead_letters=DeadLetters(SpoolSink(path))) as publisher:
+        broker.deny("t")
+        await error_of(publisher.publish(record(1)))
+    broker.allow("t")
+    (send,) = sdk.named("send t")
+    sdk.exporter.clear()
+    await replay(path, broker)
+    (again,) = sdk.named("send t")
+    assert (again.kind, linked(again)) == (SpanKind.CLIENT, [context_of(send).span_id])
+    assert [len(each) for each in parents(broker)] == [1]
+    assert attributes(again)[names.OUTCOME] == "persisted"
 
 
 async def test_the_opening_span_is_nobodys_parent(sdk: Sdk) -> None:
