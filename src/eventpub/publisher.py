@@ -38,6 +38,7 @@ from eventpub.profile import CRITICAL, DeliveryProfile, Seconds, as_seconds
 from eventpub.profiles import Profiles
 from eventpub.record import checked_headers
 from eventpub.state import Health, PublisherState
+from eventpub.transports.memory import MemoryTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -171,8 +172,8 @@ class Publisher:
             _ambient.add(self)
 
     def _warn_of_loss(self) -> None:
-        profile = self._profiles.default
-        if self._dead_letters is None and profile.idempotence and profile.dead_letter is None:
+        profile, lasting = self._profiles.default, not isinstance(self._transport, MemoryTransport)
+        if lasting and self._dead_letters is None and profile.idempotence and profile.dead_letter is None:
             logging.getLogger("eventpub.deadletter").warning(
                 "events of the profile %r that cannot be delivered will only be in the exception:"
                 " give dead_letters=DeadLetters(SpoolSink(path)), or say dead_letter=False in the profile",

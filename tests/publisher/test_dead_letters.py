@@ -231,6 +231,22 @@ async def test_a_cancelled_caller_does_not_stop_it() -> None:
     assert [details.receipt.state for details in hook.heard] == ["written"]
 
 
+async def test_letters_tell_in_what_order_their_events_were_published() -> None:
+    """To the microsecond, whichever failed first: a replay keeps a key's order by it."""
+    broker, sink = one_partition(), FakeSink()
+    broker.down()
+    async with opened(broker, dead_letters=keeping(sink)) as publisher:
+        publishes = (error_of(publisher.publish(record(number), timeout=3 - number)) for number in range(3))
+        tasks = []
+        for publish in publishes:
+            tasks.append(asyncio.create_task(publish))
+            await asyncio.sleep(0.00001)
+        await asyncio.gather(*tasks)
+    assert [letter.record.value for letter in sink.letters] == [b"2", b"1", b"0"]
+    by_publish = sorted(sink.letters, key=lambda letter: letter.failed_at - letter.elapsed)
+    assert [letter.record.value for letter in by_publish] == [b"0", b"1", b"2"]
+
+
 # --- when the caller is told ------------------------------------------------------------
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from eventpub.transports.memory import MemoryBroker
 
 
+_PAGE = 200
+
+
 class Source(Protocol):
     """A place that holds letters; between `open` and `close` it belongs to one thread at a time."""
 
@@ -48,7 +51,7 @@ class Source(Protocol):
         """
 
     def read(self, *, open_only: bool = True) -> Iterator[StoredLetter]:
-        """Yield each letter once, in the order written, with what became of it."""
+        """Yield each letter once, those of one key in the order published, with what became of it."""
 
     def find(self, ids: Collection[str]) -> dict[str, DeadLetter]:
         """Return those letters of *ids* that are here."""
@@ -88,11 +91,10 @@ class SpoolSource:
         self._store = Store(self.journal)
 
     def read(self, *, open_only: bool = True) -> Iterator[StoredLetter]:
-        """Yield the letters, page by page."""
-        after = 0
-        while page := self._opened.read(after=after, open_only=open_only):
-            yield from page
-            after = page[-1].position
+        """Yield the letters that are there now, page by page."""
+        positions = self._opened.in_order(open_only=open_only)
+        for start in range(0, len(positions), _PAGE):
+            yield from self._opened.read_at(positions[start : start + _PAGE])
 
     def find(self, ids: Collection[str]) -> dict[str, DeadLetter]:
         """Return those letters of *ids* that are here."""

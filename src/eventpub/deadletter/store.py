@@ -149,6 +149,22 @@ class Store:
             found += (entry for entry in map(_read, page) if isinstance(entry, StoredLetter))
         return found
 
+    def in_order(self, *, open_only: bool = False) -> list[int]:
+        """Return the positions of all letters in the order in which their events were published.
+
+        Not that in which they were written: a letter that a slow sink refused first lies behind younger ones.
+        """
+        condition = f"where {_OPEN} " if open_only else ""
+        sql = f"select position from letters {condition}order by failed_at - elapsed, id"
+        return [position for (position,) in self._database.rows(sql, ())]
+
+    def read_at(self, positions: Sequence[int]) -> list[StoredLetter]:
+        """Return the intact ones among the letters at *positions*, in that order."""
+        places = ", ".join("?" * len(positions))
+        rows_ = self._database.rows(f"select position, {_COLUMNS} from letters where position in ({places})", positions)
+        found = {entry.position: entry for entry in map(_read, rows_) if isinstance(entry, StoredLetter)}
+        return [found[position] for position in positions if position in found]
+
     def find(self, letter_id: str) -> StoredLetter | None:
         """Return the letter whose id begins with *letter_id*, ``None`` if there is none that is intact.
 

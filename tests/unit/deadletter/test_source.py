@@ -158,3 +158,14 @@ def test_a_consumer_is_made_and_closed_without_a_broker() -> None:
     source.open()
     source.close()
     source.close()
+
+
+def test_a_spool_gives_letters_in_the_order_of_their_publishes(tmp_path: Path) -> None:
+    """A letter that a slow sink refused first was written behind younger ones; its event was the elder."""
+    late, early = letter(b"late"), letter(b"early", elapsed=31.0)
+    with closing(Store(tmp_path / "spool.db", create=True)) as store:
+        store.append([late, early])
+    source = SpoolSource(tmp_path / "spool.db")
+    source.open()
+    assert [stored.letter.record.value for stored in source.read()] == [b"early", b"late"]
+    source.close()
