@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eventpub._target import Target, transport_for
-from eventpub.deadletter.books import Books
 from eventpub.deadletter.filters import Filters
 from eventpub.deadletter.plan import Policy
 from eventpub.deadletter.report import ReplayReport
-from eventpub.deadletter.run import CLIENT_ID, Run
 from eventpub.deadletter.source import Source, SpoolSource
 from eventpub.deadletter.topic_source import TopicSource
 from eventpub.exceptions import ConfigurationError, Finding, Findings
@@ -68,6 +66,10 @@ async def replay(
         DeadLetterError: the spool or the journal cannot be read or written.
         LogReadError: the dead-letter topic cannot be read.
     """
+    # Imported late: a publisher keeps letters, and needs nothing of what sends them again.
+    from eventpub.deadletter.books import Books
+    from eventpub.deadletter.run import CLIENT_ID, Run
+
     findings = Findings()
     with findings:
         _check(source, journal, rate, to_topic, max_replays)
