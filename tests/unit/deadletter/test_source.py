@@ -73,6 +73,14 @@ def test_letters_come_in_order_and_open_ones_alone(shelf: Shelf) -> None:
     assert positions == sorted(set(positions))
 
 
+def test_letters_of_a_key_come_in_the_order_in_which_events_were_published(shelf: Shelf) -> None:
+    """A slow sink refused the first, which so was written last."""
+    dead = [letter(b"%d" % n, failed_at=FAILED_AT + 9, elapsed=9.0 - n) for n in range(4)]
+    with closing(shelf.fill([*dead[1:], dead[0], *dead[2:]])) as source:
+        source.open()
+        assert [stored.letter for stored in source.read()] == dead
+
+
 def test_letters_are_found_by_their_ids(shelf: Shelf) -> None:
     """Those that are there."""
     dead = letters(3)
