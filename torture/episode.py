@@ -14,7 +14,9 @@ import anyio
 
 from eventpub import CRITICAL, EventPubError, Publisher, Record, delivery_budget
 from eventpub.testing import Ledger, Recorder, Verdict, check_ledger
+from eventpub.testing.evidence import StoredRecord
 from torture.arena import Arena, Clean, World
+from torture.keeping import Keeping
 from torture.load import SECRET, SOURCE, Mint
 from torture.plan import Blow, Plan, Step
 
@@ -38,20 +40,22 @@ def play(arena: Arena, plan: Plan) -> Result:
 
 
 async def _play(arena: Arena, plan: Plan) -> Result:
-    world = await arena.world(plan)
+    world, keeping = await arena.world(plan), Keeping(plan)
     try:
-        return await Episode(arena, plan, world).play()
+        return await Episode(arena, plan, world, keeping).play()
     finally:
+        keeping.close()
         await world.close()
 
 
 class Episode:
     """One publisher and what happens to it."""
 
-    def __init__(self, arena: Arena, plan: Plan, world: World) -> None:
+    def __init__(self, arena: Arena, plan: Plan, world: World, keeping: Keeping) -> None:
         self._arena = arena
         self._plan = plan
         self._world = world
+        self._keeping = keeping
         self._mint = Mint(plan.seed)
         self._ledger = Ledger()
         profiles = {profile.name: profile for profile in plan.profiles}
@@ -60,6 +64,7 @@ class Episode:
             source=SOURCE,
             profile=plan.profiles[0],
             profiles=profiles,
+            dead_letters=keeping.dead_letters(),
             buffer=plan.buffer,
             hooks=[self._ledger, *world.hooks],
         )
@@ -206,12 +211,17 @@ class Episode:
             self._ledger,
             logs,
             logs_at_close=at_close,
+            dead_letters=await self._keeping.read(self._read),
             effects=self._effects,
             ceiling=self._ceiling(),
             deduplicates=self._arena.deduplicates,
             secrets=[SECRET],
         )
         return Result(self._plan, verdict, self._ledger)
+
+    async def _read(self, topic: str) -> tuple[str, Sequence[StoredRecord]]:
+        name = self._topic(topic)
+        return name, await self._world.read(name)
 
     def _ceiling(self) -> float | None:
         """Return the share of doubt that is explained, where nothing but a fault explains any."""
@@ -262,7 +272,7 @@ def _as_record(event: Any, options: dict[str, Any]) -> Any:
 
 
 class _ErrorsLogged(logging.Handler):
-    """Hands over what eventpub logs as an error: none of its own should ever happen."""
+    """Hands over what eventpub logs as an error: none of its own should ever happen, but sinks may fail."""
 
     def __init__(self, note: Callable[[str], object]) -> None:
         super().__init__(logging.ERROR)
@@ -270,7 +280,8 @@ class _ErrorsLogged(logging.Handler):
         self._log = logging.getLogger("eventpub")
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._note(f"logged: {record.getMessage()}")
+        if record.name != "eventpub.deadletter":
+            self._note(f"logged: {record.getMessage()}")
 
     def __enter__(self) -> None:
         self._log.addHandler(self)

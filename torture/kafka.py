@@ -39,6 +39,8 @@ PACE = Pace(
     recovery=8.0,
     settling=1.5,
     patience=20.0,
+    keeping=(0.5, 2.0, 5.0),
+    sinks=(("spool",), ("topic",), ("topic", "spool"), ("spool", "topic")),
 )
 _IN_SYNC = 60.0  # seconds until all replicas have to be back
 
@@ -79,7 +81,7 @@ class KafkaWorld:
 
     def create(self, plan: Plan) -> None:
         """Create the topics of *plan*."""
-        for topic in plan.topics:
+        for topic in (*plan.topics, *plan.letter_topics):
             config = {"max.message.bytes": str(topic.max_message_bytes)}
             if topic.compacted:
                 config["cleanup.policy"] = "compact"
@@ -196,14 +198,16 @@ class KafkaArena:
     async def world(self, plan: Plan) -> KafkaWorld:
         """Return new topics on the cluster that *plan* wants."""
         layout: Layout = "one" if plan.brokers == 1 else "three"
-        names = {topic.name: self.real_topic(plan, topic.name) for topic in plan.topics}
+        topics = (*plan.topics, *plan.letter_topics)
+        names = {topic.name: self.real_topic(plan, topic.name) for topic in topics}
         world = KafkaWorld(await asyncio.to_thread(self._cluster, layout), names)
         await asyncio.to_thread(world.create, plan)
         return world
 
     def real_topic(self, plan: Plan, topic: str) -> str:
         """Return a name that no other episode has."""
-        return f"{topic}-{self._run}-{plan.seed}"
+        name, dot, suffix = topic.partition(".")  # of a dead-letter topic: it is called after the other
+        return f"{name}-{self._run}-{plan.seed}{dot}{suffix}"
 
     def _cluster(self, layout: Layout) -> Cluster:
         if layout not in self._clusters:

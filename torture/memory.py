@@ -35,6 +35,8 @@ PACE = Pace(
     recovery=5.0,
     settling=120.0,
     patience=150.0,
+    keeping=(0.2, 1.0, 5.0, 5.0),
+    sinks=(("topic",), ("shelf",), ("shelf",), ("topic", "shelf"), ("shelf", "topic"), ("shelf", "shelf", "shelf")),
 )
 
 
@@ -49,9 +51,9 @@ class MemoryWorld:
         self.done: Counter[str] = Counter()  # effects that the broker does not count itself
         self.publisher: Publisher | None = None
         self._scripted: set[Aim] = set()
-        self._topics = {topic.name: topic for topic in plan.topics}
+        self._topics = {topic.name: topic for topic in (*plan.topics, *plan.letter_topics)}
         self._deleted: dict[str, list[LoggedRecord]] = {topic: [] for topic in self._topics}
-        for topic in plan.topics:
+        for topic in self._topics.values():
             self.create(topic)
 
     @property
@@ -183,7 +185,18 @@ def _script(verb: str, option: str | None = None) -> Callable[[MemoryWorld, Aim]
 
 
 def _of_broker(verb: str) -> Callable[[MemoryWorld, Aim], None]:
-    return lambda world, aim: getattr(world.broker, verb)(aim.broker)
+    """Strike the broker aimed at; all of them where that leads nothing (any more), because nobody would feel it."""
+
+    def strike(world: MemoryWorld, aim: Aim) -> None:
+        broker = world.broker
+        leads = aim.broker in {None, broker.leader_of(*_led_by(world, aim))}
+        getattr(broker, verb)(aim.broker if leads else None)
+
+    return strike
+
+
+def _of_all_brokers(verb: str) -> Callable[[MemoryWorld, Aim], None]:
+    return lambda world, _: getattr(world.broker, verb)()
 
 
 def _of_partition(verb: str) -> Callable[[MemoryWorld, Aim], None]:
@@ -263,9 +276,9 @@ FAULTS: Mapping[str, Fault[MemoryWorld]] = {
     "request lost": Fault(_script("drop_next", "disconnect"), "drop_next"),
     "request held back": Fault(_script("hold_next", "late_answer"), "hold_next", _release),
     "nothing sent": Fault(_script("not_sent_next"), "not_sent_next"),
-    "broker paused": Fault(_of_broker("pause"), "pause", _of_broker("resume"), _led_by),
-    "broker killed": Fault(_of_broker("down"), "down", _of_broker("up"), _led_by),
-    "socket full": Fault(_of_broker("clog"), "clog", _of_broker("unclog"), _led_by),
+    "broker paused": Fault(_of_broker("pause"), "pause", _of_all_brokers("resume"), _led_by),
+    "broker killed": Fault(_of_broker("down"), "down", _of_all_brokers("up"), _led_by),
+    "socket full": Fault(_of_broker("clog"), "clog", _of_all_brokers("unclog"), _led_by),
     "slow network": Fault(
         lambda world, aim: world.broker.latency(aim.chance.choice([0.05, 0.4, 3.0]), aim.broker),
         "latency",

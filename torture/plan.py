@@ -11,6 +11,7 @@ from tenacity import stop_after_attempt, wait_fixed, wait_none
 
 from eventpub import CRITICAL, STANDARD, TELEMETRY, BufferLimits, DeliveryProfile, RetryPolicy
 from torture.fault import Aim, Fault
+from torture.shelf import TEMPERS
 
 Ending: TypeAlias = Literal["healed", "broken"]
 
@@ -41,6 +42,8 @@ class Pace:
             that they struck has ended.
         settling: after a close, until all has landed that still can.
         patience: with a fault that had no effect yet.
+        keeping: dead-letter timeouts of profiles.
+        sinks: the chains of places for dead letters that there are.
     """
 
     span: float
@@ -54,6 +57,8 @@ class Pace:
     recovery: float
     settling: float
     patience: float
+    keeping: tuple[float, ...]
+    sinks: tuple[tuple[str, ...], ...]
 
     def ample(self) -> Pace:
         """Return it with the longest budgets, and faults that are over long before they end."""
@@ -70,6 +75,15 @@ class TopicPlan:
     partitions: int
     max_message_bytes: int = 1_048_588
     compacted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SinkPlan:
+    """A place for dead letters: a topic, a spool, or a shelf of some temper with dice of its own."""
+
+    kind: str
+    temper: str
+    dice: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +146,9 @@ class Plan:
     ending: Ending
     drain: float
     ample: bool
+    sinks: tuple[SinkPlan, ...]
+    letter_topics: tuple[TopicPlan, ...]
+    letters_buffer: BufferLimits | None
     pace: Pace = field(repr=False)
 
     @property
@@ -152,7 +169,9 @@ class Plan:
         )
         profiles = ", ".join(f"{p.name} {p.delivery_timeout:g} s" for p in self.profiles)
         ample = "with ample budgets " if self.ample else ""
-        return f"{len(self.steps)} steps {ample}by {profiles}; {blows or 'nothing breaks'}; closed {self.ending}"
+        sinks = ", ".join(f"{sink.temper} {sink.kind}".strip() for sink in self.sinks)
+        kept = f"; dead letters to {sinks}" if sinks else ""
+        return f"{len(self.steps)} steps {ample}by {profiles}{kept}; {blows or 'nothing breaks'}; closed {self.ending}"
 
 
 def draw(seed: int, faults: Mapping[str, Fault[Any]], pace: Pace, only: str | None = None) -> Plan:
@@ -169,20 +188,47 @@ def draw(seed: int, faults: Mapping[str, Fault[Any]], pace: Pace, only: str | No
     quiet = any(fault.alone for fault in chosen)
     profiles = _profiles(chance, pace, idempotent=ample, replicated=any(fault.replicated for fault in chosen))
     steps = tuple(_step(chance, topics, profiles, pace) for _ in range(chance.randrange(4, pace.largest)))
+    others = random.Random(f"dead letters {seed}")  # dice of their own, because old seeds keep their plans
+    sinks = _sinks(others, pace)
     return Plan(
         seed=seed,
         brokers=brokers,
         latency=0.0 if quiet else chance.choice(pace.latencies),
         topics=topics,
         buffer=_buffer(chance),
-        profiles=profiles,
+        profiles=tuple(_keeping(others, profile, pace) for profile in profiles) if sinks else profiles,
         steps=tuple(map(_patient, steps)) if ample else steps,
         blows=_blows(chance, {name: faults[name] for name in names}, topics, brokers, pace),
         ending="healed" if quiet or ample else chance.choice(["healed", "healed", "broken"]),
         drain=chance.choice(pace.drains),
         ample=ample,
+        sinks=sinks,
+        letter_topics=_letter_topics(others, topics) if any(sink.kind == "topic" for sink in sinks) else (),
+        letters_buffer=others.choice([None, None, None, BufferLimits(max_records=2)]),
         pace=pace,
     )
+
+
+def _sinks(chance: random.Random, pace: Pace) -> tuple[SinkPlan, ...]:
+    if chance.random() >= 1 / 3:
+        return ()
+    return tuple(
+        SinkPlan(kind, chance.choice(list(TEMPERS)) if kind == "shelf" else "", chance.randrange(2**32))
+        for kind in chance.choice(pace.sinks)
+    )
+
+
+def _keeping(chance: random.Random, profile: DeliveryProfile, pace: Pace) -> DeliveryProfile:
+    kept, timeout = chance.choice([None, None, True, False]), chance.choice(pace.keeping)
+    if profile.acks == 0 or kept is False:
+        return profile.replace(dead_letter=False)
+    return profile.replace(dead_letter=kept, dead_letter_timeout=timeout)
+
+
+def _letter_topics(chance: random.Random, topics: tuple[TopicPlan, ...]) -> tuple[TopicPlan, ...]:
+    """Return where letters of *topics* go, which sometimes take no large ones."""
+    sizes = [1_200, 1_048_588, 1_048_588]
+    return tuple(TopicPlan(f"{topic.name}.dlq", chance.choice([1, 2]), chance.choice(sizes)) for topic in topics)
 
 
 def _patient(step: Step) -> Step:

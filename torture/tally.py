@@ -20,6 +20,7 @@ COLUMNS = (
     "not persisted",
     "possibly",
     "withdrawn",
+    "dead letters",
     "violations",
     "invalid",
     "share possibly",
@@ -37,6 +38,7 @@ class Row:
 
     episodes: int = 0
     words: Counter[Word | None] = field(default_factory=Counter)
+    letters: int = 0
     violations: int = 0
     invalid: int = 0
     asked: Counter[bool] = field(default_factory=Counter)
@@ -50,6 +52,7 @@ class Row:
             self.violations += 1
             return
         self.words.update(verdict.words)
+        self.letters += verdict.letters
         self.violations += len(verdict.violations)
         self.invalid += len(verdict.invalid)
         self.asked[report.ample] += verdict.asked
@@ -59,6 +62,7 @@ class Row:
         """Count the episodes of another row too."""
         self.episodes += other.episodes
         self.words.update(other.words)
+        self.letters += other.letters
         self.violations += other.violations
         self.invalid += other.invalid
         self.asked.update(other.asked)
@@ -122,6 +126,7 @@ class Tally:
                 "episodes": row.episodes,
                 "events": row.words.total(),
                 "words": {word.value if word else "open": count for word, count in row.words.items()},
+                "dead_letters": row.letters,
                 "violations": row.violations,
                 "invalid": row.invalid,
                 "possibly_persisted_share": row.share,
@@ -140,6 +145,7 @@ def _cells(row: Row) -> list[str]:
         words[Word.NOT_PERSISTED],
         words[Word.POSSIBLY_PERSISTED],
         words[Word.CANCELLED],
+        row.letters,
         row.violations,
         row.invalid,
     )

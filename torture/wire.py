@@ -39,6 +39,8 @@ PACE = Pace(
     recovery=4.0,
     settling=0.3,
     patience=15.0,
+    keeping=(0.5, 2.0, 5.0),
+    sinks=(("spool",), ("topic",), ("topic", "spool"), ("spool", "topic")),
 )
 
 
@@ -53,8 +55,9 @@ class WireWorld:
         self.hooks: Sequence[object] = (self.senses,)
         self._latency = plan.latency
         self.leaders: dict[tuple[str, int], int] = {}
-        self._partitions = [(topic.name, n) for topic in plan.topics for n in range(topic.partitions)]
-        for topic in plan.topics:
+        topics = (*plan.topics, *plan.letter_topics)
+        self._partitions = [(topic.name, n) for topic in topics for n in range(topic.partitions)]
+        for topic in topics:
             self.kafka.create_topic(topic.name, topic.partitions)
         self._leaders_back()  # it spreads them in an order of its own
 

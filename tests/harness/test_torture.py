@@ -7,15 +7,17 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
 
-from eventpub._engine import engine
+from eventpub._engine import desk, engine, letters
 from eventpub._rules import admission, attempts, batch, deadlines, failures, sequence
 from eventpub._rules.partition import Partition
-from eventpub.delivery import AttemptOutcome
+from eventpub.deadletter import writer
+from eventpub.delivery import AttemptOutcome, PersistenceStatus
 from support.kafka_node import ROOT
 from torture.episode import play
 from torture.memory import MemoryArena
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from eventpub.delivery import Attempt
+    from eventpub.letter import DeadLetter
+    from torture.plan import Plan
 
 ARENA = MemoryArena()
 EPISODES = 300
@@ -80,6 +84,17 @@ def put_back_last(self: Partition, *batches: Any) -> None:
     self.pieces.extend(batches)
 
 
+def safe_to_replay(*facts: Any) -> DeadLetter:
+    """Say of each letter that its event is not in the log."""
+    return replace(letters.dead_letter_of(*facts), status=PersistenceStatus.NOT_PERSISTED)
+
+
+def another_id(self: writer.Submitted, sink: Any) -> None:
+    """Give each sink a letter of its own."""
+    self.begun, self.at = True, sink
+    self.letter = replace(self.letter, id=f"{self.letter.id} in {sink.name}")
+
+
 BROKEN_RULES: dict[str, Any] = {
     "no epoch after a doubt": (mock.patch.object(sequence.Sequence, "bump", return_value=None), {"I1"}),
     "cut anew in doubt": (mock.patch.object(batch.Batch, "frozen", property(lambda self: False)), {"I1", "I2", "I4"}),
@@ -95,6 +110,20 @@ BROKEN_RULES: dict[str, Any] = {
     "room kept for ever": (mock.patch.object(engine.Engine, "on_batch_ended", return_value=None), {"I9"}),
     "a coarse timer": (mock.patch.object(deadlines, "BUCKET", 1.0), {"I8"}),
 }
+BROKEN_LETTERS: dict[str, Any] = {
+    "refused letters count as written": (
+        mock.patch.object(writer.Submitted, "refused", lambda self, sink, _: self.written(sink)),
+        {"I5"},
+    ),
+    "letters in doubt told as safe": (mock.patch.object(desk, "dead_letter_of", safe_to_replay), {"I5"}),
+    "an id for each sink": (mock.patch.object(writer.Submitted, "given_to", another_id), {"I5"}),
+    "letters taken back from a sink": (
+        mock.patch.object(writer.Submitted, "withdraw", lambda self: not self.ended),
+        {"I5"},
+    ),
+    "late answers kept from sinks": (mock.patch.object(writer.Submitted, "resolve", return_value=None), {"I5"}),
+    "sinks take their time": (mock.patch.object(writer, "_LATE", 60.0), {"I8"}),
+}
 
 
 @pytest.mark.parametrize("name", BROKEN_RULES)
@@ -102,11 +131,22 @@ def test_a_broken_rule_is_found(name: str) -> None:
     """Each rule of delivery, broken on purpose, shows within some hundred episodes."""
     broken, expected, *fault = BROKEN_RULES[name]
     with broken:
-        for seed in range(2_000):
-            try:
-                violations = play(ARENA, draw(seed, ARENA.faults, ARENA.pace, *fault)).verdict.violations
-            except (AssertionError, asyncio.InvalidStateError, RuntimeError):
-                continue  # it broke down altogether, which is another way of showing
-            if expected & {violation.invariant.name for violation in violations}:
-                return
-    pytest.fail("nobody noticed")
+        assert any(shows(expected, draw(seed, ARENA.faults, ARENA.pace, *fault)) for seed in range(2_000))
+
+
+@pytest.mark.parametrize("name", BROKEN_LETTERS)
+def test_a_broken_rule_of_dead_letters_is_found(name: str) -> None:
+    """Each of them likewise, among the episodes that keep dead letters."""
+    broken, expected = BROKEN_LETTERS[name]
+    plans = (draw(seed, ARENA.faults, ARENA.pace) for seed in range(3_000))
+    with broken:
+        assert any(shows(expected, plan) for plan in plans if plan.sinks)
+
+
+def shows(expected: set[str], plan: Plan) -> bool:
+    """Whether one of the invariants is violated in *plan*'s episode."""
+    try:
+        violations = play(ARENA, plan).verdict.violations
+    except (AssertionError, asyncio.InvalidStateError, RuntimeError):
+        return False  # it broke down altogether, which is another way of showing
+    return bool(expected & {violation.invariant.name for violation in violations})

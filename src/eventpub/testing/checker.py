@@ -17,6 +17,7 @@ from eventpub.testing.kept import Letters, kept
 from eventpub.testing.ledger import (
     Closed,
     Healed,
+    Intent,
     Ledger,
     Leftover,
     Room,
@@ -267,9 +268,11 @@ def _recovery(evidence: Evidence) -> Iterator[Violation]:
     healed, closed = next(evidence.of(Healed), None), next(evidence.of(Closed), None)
     if healed is None:
         return
+    entries = evidence.ledger.entries
+    after = {entry.number for entry in entries[entries.index(healed) :] if isinstance(entry, Intent)}
     for fate in evidence.fates:
         intent = fate.intent
-        if intent.at < healed.at or intent.acks == "0" or (closed and intent.at + healed.limit > closed.at):
+        if intent.number not in after or intent.acks == "0" or (closed and intent.at + healed.limit > closed.at):
             continue
         took = fate.call[0].at - intent.at if fate.call else float("inf")
         if fate.word is not Word.PERSISTED or took > healed.limit:

@@ -276,6 +276,18 @@ def test_no_recovery_after_the_faults() -> None:
     assert check_ledger(ledger, {}).passed
 
 
+def test_what_was_published_in_the_moment_before_the_healing_may_fail() -> None:
+    """In virtual time both have one time; what comes first in the ledger came first."""
+    ledger = Told()
+    early = ledger.intend(A)
+    ledger.healed(limit=0.5)
+    late = ledger.intend(B)
+    ledger.say(early, Word.NOT_PERSISTED)
+    assert found(check_ledger(ledger, {}, killed=True)) == ["I11"]
+    ledger.say(late, Word.PERSISTED, partition=0, offset=0)
+    assert check_ledger(ledger, {TOPIC: [read(B, 0)]}).passed
+
+
 def test_a_payload_in_a_message() -> None:
     """Error messages are logged, so they hold no payload."""
     ledger = Told()
