@@ -23,7 +23,6 @@ from eventpub.profile import DeliveryProfile
 from eventpub.publisher import Publisher
 from eventpub.record import Record
 from eventpub.returned import Mapper, Publishable, Reader, Unregistered, reader_of_key
-from eventpub.state import PublisherState
 
 _log = logging.getLogger("eventpub.emits")
 
@@ -248,10 +247,9 @@ def _found(publisher: _T | UsageError) -> _T:
 
 
 def _only(publishers: list[object]) -> object:
-    usable = [each for each in publishers if cast("Publisher", each).state is PublisherState.OPEN]
-    if len(usable) == 1:
-        return usable[0]
-    found = f"{len(usable)} publishers are" if usable else "no publisher is"
+    if len(publishers) == 1:
+        return publishers[0]
+    found = f"{len(publishers)} publishers are" if publishers else "no publisher is"
     raise UsageError(f"{found} open on this event loop; name one by publisher=, or call inside `with publisher.bind()`")
 
 

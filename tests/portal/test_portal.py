@@ -204,6 +204,14 @@ async def test_after_the_close_it_is_refused() -> None:
         assert caught.value.record is event
 
 
+async def test_after_the_close_the_loop_is_not_even_asked() -> None:
+    """It may have ended: a refusal comes while the loop stands still."""
+    async with opened(MemoryBroker()) as publisher:
+        portal = publisher.portal()
+    refused = start(lambda: portal.publish(record(1)))
+    assert isinstance(refused.exception(_PATIENCE), PublisherClosed)  # nothing runs on this loop meanwhile
+
+
 async def test_calls_under_way_end_inside_the_close(caplog: pytest.LogCaptureFixture) -> None:
     """When it returns, each thread has its outcome: delivered while draining, or ended by the close."""
     broker = one_partition()
