@@ -146,12 +146,17 @@ class Telemetry:
 
     # --- stages and attempts -----------------------------------------------------------
 
-    @_guarded(None)
-    def waited(self, token: object | None, stage: WaitStage, topic: str, started: float, now: float, /) -> Trail:
+    def waited(
+        self, token: object | None, stage: WaitStage, topic: str, started: float, now: float, /
+    ) -> object | None:
         """Measure a wait that is over; what it returns is the event's token from now on."""
-        trail = token if isinstance(token, Trail) else Trail()
-        self._meters.stage(topic, stage, now - (trail.since or started))
-        trail.since = now
+        try:
+            trail = token if isinstance(token, Trail) else Trail()
+            self._meters.stage(topic, stage, now - (trail.since or started))
+            trail.since = now
+        except Exception:  # noqa: BLE001 - as in _guarded; the token has a span that is still to be ended
+            self.complain()
+            return token
         return trail
 
     @_guarded(None)

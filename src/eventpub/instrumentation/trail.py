@@ -95,16 +95,18 @@ class GroupSpan:
     def note(self, outcome: Delivery | PublishError | None, history: tuple[Attempt, ...], now: float) -> None:
         """Take in what became of one message."""
         self._left -= 1
-        if self.span is None or not self.span.is_recording():
-            return
-        fresh = tuple(attempt for attempt in history if id(attempt) not in self._told)
-        self._told.update((id(attempt), attempt) for attempt in fresh)
-        if fresh and self._room():
-            _add_attempts(self.span, fresh, self._began, self._started)
+        if self.span is not None and self.span.is_recording():
+            self._add_attempts(self.span, history)
         if outcome is None or isinstance(outcome, Exception):
             self._note_failure(outcome, now)
         if not self._left:
             self._end(now)
+
+    def _add_attempts(self, span: Span, history: tuple[Attempt, ...]) -> None:
+        fresh = tuple(attempt for attempt in history if id(attempt) not in self._told)
+        self._told.update((id(attempt), attempt) for attempt in fresh)
+        if fresh and self._room():
+            _add_attempts(span, fresh, self._began, self._started)
 
     def cut(self, seen: int, now: float) -> None:
         """Expect no more than the *seen* messages that the call came to before it was cancelled."""

@@ -354,6 +354,19 @@ async def test_many_of_which_some_fail(sdk: Sdk) -> None:
     assert 0x00F067AA0BA902B7 in linked(send)
 
 
+async def test_many_that_have_no_form_on_the_wire(sdk: Sdk) -> None:
+    """What was refused before the first one was taken in is counted among the failed."""
+
+    class Uneven(Event, type="uneven", topic="t", registry=EventRegistry()):
+        number: float
+
+    async with opened(one_partition()) as publisher:
+        await publisher.publish_many([Uneven(number=float("inf")), Uneven(number=1)])
+    (send,) = sdk.named("send t")
+    assert (attributes(send)[names.FAILED], attributes(send)[names.ERROR_TYPE]) == (1, "SerializationError")
+    assert attributes(send)["messaging.batch.message_count"] == 2
+
+
 async def test_many_that_is_cancelled(sdk: Sdk) -> None:
     """The send span ends with the last of those that were taken in."""
     broker = one_partition()
