@@ -7,7 +7,7 @@ an answer means for an event is decided elsewhere (``eventpub._rules``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ UNSTAMPED = Stamp(-1, -1, -1)
 class WireBatch:
     """An encoded record batch (magic 2). Kept and sent again byte for byte while in doubt."""
 
-    data: bytes
+    data: bytes = field(repr=False)
     count: int
     stamp: Stamp
 

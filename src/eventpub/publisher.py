@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import warnings
-from typing import TYPE_CHECKING, Literal, Self, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, cast
 
 from eventpub import _ambient
 from eventpub._engine.drain import DrainReport
@@ -136,6 +136,25 @@ class Publisher:
         self._closing: asyncio.Task[DrainReport] | None = None
         self._hurry: asyncio.Future[None] | None = None
 
+    @classmethod
+    def from_env(cls, **overrides: Any) -> Self:
+        """Return a publisher as the environment describes it: ``EVENTPUB_BOOTSTRAP_SERVERS`` and its siblings.
+
+        Also read are a file ``.env`` and the directory of secrets that ``EVENTPUB_SECRETS_DIR`` names
+        (docs/reference/environment.md). Reads files: call it before the event loop runs, or in a thread.
+
+        Args:
+            **overrides: arguments of `Publisher` in place of what the environment says; and ``env_file``
+                (``None`` for none) and ``secrets_dir``.
+
+        Raises:
+            ConfigurationError: everything that is wrong, by the names of the variables.
+        """
+        # Imported late: pydantic-settings takes 0.2 s, and most applications configure in code.
+        from eventpub.settings import publisher_arguments
+
+        return cls(**publisher_arguments(**overrides))
+
     # --- life ----------------------------------------------------------------------
 
     async def open(self) -> None:
@@ -161,15 +180,20 @@ class Publisher:
         try:
             if letters is not None:
                 await letters.open()
-            await self._transport.start(self._engine)
-            if self._eager:
-                await self._first_contact()
+            await self._start(self._engine)
         except BaseException:
             await self.aclose(0)
             raise
         self._enter(PublisherState.OPEN)
         if self._findable:
             _ambient.add(self)
+
+    async def _start(self, engine: Engine) -> None:
+        await self._transport.start(engine)
+        if self._eager:
+            await self._first_contact()
+        if self._closing is not None:  # by somebody else meanwhile
+            raise StartError("this publisher was closed while it opened")
 
     def _warn_of_loss(self) -> None:
         profile, lasting = self._profiles.default, not isinstance(self._transport, MemoryTransport)
@@ -187,8 +211,6 @@ class Publisher:
         except TimeoutError as error:
             problems = "; ".join(self._transport.problems()) or "no broker answered"
             raise StartError(f"not connected within start_timeout ({self._start_timeout:g} s): {problems}") from error
-        if self._closing is not None:  # by somebody else, in the very turn in which a broker answered
-            raise StartError("this publisher was closed while it opened")
 
     async def aclose(self, timeout: Seconds | None = None) -> DrainReport:
         """Stop taking events, drain, settle what is left, and report what was not confirmed.

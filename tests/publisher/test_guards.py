@@ -19,10 +19,13 @@ from eventpub import (
     PublisherClosed,
     PublisherNotOpen,
     PublisherState,
+    StartError,
     UsageError,
 )
+from eventpub.deadletter import DeadLetters
 from eventpub.transports.memory import MemoryBroker, MemoryTransport
 from tests.publisher.kit import Listener, Noted, one_partition, opened, record, values
+from tests.publisher.sinks import FakeSink
 
 
 async def test_before_open() -> None:
@@ -235,3 +238,21 @@ def test_one_module_level_publisher_on_a_loop_made_later() -> None:
     asyncio.run(main())
     assert values(broker) == ["1"]
     assert repr(publisher) == "<Publisher closed>"
+
+
+async def test_closed_while_it_opens() -> None:
+    """A sink that takes its time is no chance to become open after the close."""
+
+    class Slow(FakeSink):
+        async def open(self) -> None:
+            await asyncio.sleep(1)
+
+    sink = Slow()
+    publisher = Publisher(one_partition(), dead_letters=DeadLetters(sink))
+    opening = asyncio.create_task(publisher.open())
+    await asyncio.sleep(0.5)
+    await publisher.aclose(0)
+    with pytest.raises(StartError, match="closed while it opened"):
+        await opening
+    assert publisher.state is PublisherState.CLOSED
+    assert sink.state == "closed"

@@ -212,3 +212,13 @@ def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_reference_page_has_every_variable() -> None:
     """Its table is the one that the code makes: ``python -c 'from eventpub.settings import table; print(table())'``."""
     assert table() in (ROOT / "docs" / "reference" / "environment.md").read_text()
+
+
+def test_a_publisher_comes_out_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Variables, a file, and what the code says in their place; wrong ones by their names."""
+    put(monkeypatch, SERVERS)
+    assert repr(Publisher.from_env()) == "<Publisher new>"
+    (tmp_path / "other.env").write_text("EVENTPUB_START_TIMEOUT=never\n")
+    Publisher.from_env(env_file=None, connect="eager")
+    with pytest.raises(ConfigurationError, match="EVENTPUB_START_TIMEOUT"):
+        Publisher.from_env(env_file="other.env")
