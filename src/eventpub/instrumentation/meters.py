@@ -74,12 +74,16 @@ class TopicMeters:
 
 
 class Meters:
-    """The metrics of one publisher."""
+    """The metrics of one publisher.
+
+    Attributes:
+        topics: what is known of those that are counted by name.
+    """
 
     def __init__(self, ledger: Ledger, client_id: str) -> None:
         self._ledger = ledger
         self._client_id = client_id
-        self._topics: dict[str, TopicMeters] = {}
+        self.topics: dict[str, TopicMeters] = {}
         self.book = ledger.open()
         self._others = TopicMeters(None, self.book, client_id)
         self._duration = ledger.histogram(table.DURATION)
@@ -90,19 +94,19 @@ class Meters:
 
     def topic(self, name: str) -> TopicMeters:
         """Return the meters of topic *name*."""
-        meters = self._topics.get(name)
+        meters = self.topics.get(name)
         if meters is None:
-            known = name if name and len(self._topics) < TOPICS else None
+            known = name if name and len(self.topics) < TOPICS else None
             meters = self._others if known is None else self._new(known)
         return meters
 
     def _new(self, name: str) -> TopicMeters:
-        meters = self._topics[name] = TopicMeters(name, self.book, self._client_id)
+        meters = self.topics[name] = TopicMeters(name, self.book, self._client_id)
         return meters
 
     def succeeded(self, topic: str, delivery: Delivery, seconds: float, context: Context) -> None:
         """Count an event that was persisted, or handed to the socket."""
-        meters = self._topics.get(topic) or self.topic(topic)
+        meters = self.topics.get(topic) or self.topic(topic)
         if delivery.status is PersistenceStatus.PERSISTED:
             meters.persisted.value += 1
         else:

@@ -80,13 +80,13 @@ class Telemetry:
         """Begin the span of a publish."""
         try:
             spans = self._spans
-            tracer = spans.tracer()
+            tracer = spans.live or spans.tracer()
             if tracer is None:
                 return spans.pass_on(record)
-            topic = self._meters.topic(record.topic)
-            if isinstance(group, GroupSpan):
-                return spans.start_in(tracer, event, record, topic, group)
-            return spans.start(tracer, event, record, topic)
+            topic = self._meters.topics.get(record.topic) or self._meters.topic(record.topic)
+            if group is None:
+                return spans.start(tracer, event, record, topic)
+            return spans.start_in(tracer, event, record, topic, cast("GroupSpan", group))
         except Exception:  # noqa: BLE001 - as in _guarded
             self.complain()
             return _NOTHING

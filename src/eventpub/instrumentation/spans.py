@@ -36,23 +36,26 @@ class Spans:
 
     Args:
         source: the CloudEvents source of its events.
+
+    Attributes:
+        live: the tracer, once a provider was seen.
     """
 
     def __init__(self, source: str | None) -> None:
         self._source = source
-        self._tracer: Tracer | None = None
+        self.live: Tracer | None = None
         self._look()
 
     def _look(self) -> Tracer | None:
         if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-            self._tracer = trace.get_tracer(names.SCOPE, names.VERSION, schema_url=names.SCHEMA_URL)
-        return self._tracer
+            self.live = trace.get_tracer(names.SCOPE, names.VERSION, schema_url=names.SCHEMA_URL)
+        return self.live
 
     def tracer(self) -> Tracer | None:
         """Return the tracer, ``None`` while no provider was set."""
-        if self._tracer is None and _SDK in sys.modules:
+        if self.live is None and _SDK in sys.modules:
             return self._look()
-        return self._tracer
+        return self.live
 
     # --- one event -----------------------------------------------------------------
 
