@@ -12,7 +12,7 @@ from typing import NamedTuple
 from eventpub.abc import DeadLetterSink
 from eventpub.deadletter import DeadLetters, SpoolSink, TopicSink
 from eventpub.deadletter.headers import decode
-from eventpub.deadletter.store import Quarantined, Store
+from eventpub.deadletter.spooling.store import Quarantined, Store
 from eventpub.letter import DeadLetter, Resolution
 from eventpub.record import Headers
 from eventpub.testing.evidence import StoredRecord

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from eventpub.deadletter import database
-from eventpub.deadletter.store import State, Store
+from eventpub.deadletter.spooling import database
+from eventpub.deadletter.spooling.store import State, Store
 from eventpub.exceptions import EventPubError
 from support import power_loss
 from support.kafka_node import ROOT
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 # the command line in place of the usual ones. It says what has returned.
 RUN = """
 import asyncio, os, pathlib, sys
-from eventpub.deadletter import database
+from eventpub.deadletter.spooling import database
 from eventpub.deadletter.spool import SpoolSink
-from eventpub.deadletter.store import Store
+from eventpub.deadletter.spooling.store import Store
 from tests.unit.deadletter.kit import resolution
 from tests.unit.deadletter.letters import letter
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from eventpub import CRITICAL, Delivery, Event, EventRegistry, EventTooLargeError, Publisher, PublishError, Record
 from eventpub.deadletter import DeadLetters, SpoolSink, TopicSink
-from eventpub.deadletter.store import State, Store, StoredLetter
+from eventpub.deadletter.spooling.store import State, Store, StoredLetter
 from support.readback import create_topic, read_topic
 
 if TYPE_CHECKING:

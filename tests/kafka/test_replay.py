@@ -17,8 +17,8 @@ import pytest
 from eventpub import CRITICAL, KafkaConfig, PersistenceStatus, Publisher, Record
 from eventpub.abc import Acked, TopicPartition
 from eventpub.deadletter import ReplayReport, TopicSource, headers, replay
-from eventpub.deadletter.journal import Journal
-from eventpub.deadletter.store import Store
+from eventpub.deadletter.spooling.journal import Journal
+from eventpub.deadletter.spooling.store import Store
 from eventpub.letter import Cut
 from eventpub.transports.kafka import KafkaTransport
 from support.kafka_node import ROOT
@@ -44,7 +44,7 @@ REPLAY = """
 import asyncio, json, os, signal, sys
 from eventpub import KafkaConfig
 from eventpub.deadletter import TopicSource, replay
-from eventpub.deadletter.journal import Journal
+from eventpub.deadletter.spooling.journal import Journal
 
 url, spool, topic, journal, rate, die = json.loads(sys.argv[1])
 source = spool or TopicSource(KafkaConfig.from_url(url), topic)

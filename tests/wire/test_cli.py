@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from eventpub.cli.app import run
-from eventpub.deadletter.store import Store
+from eventpub.deadletter.spooling.store import Store
 from eventpub.testing import EmbeddedKafka
 from support import readback
 from tests.unit.deadletter.letters import letter

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eventpub._target import Target, transport_for
-from eventpub.deadletter.filters import Filters
-from eventpub.deadletter.plan import Policy
-from eventpub.deadletter.report import ReplayReport
-from eventpub.deadletter.source import Source, SpoolSource
-from eventpub.deadletter.topic_source import TopicSource
+from eventpub.deadletter.replaying.filters import Filters
+from eventpub.deadletter.replaying.plan import Policy
+from eventpub.deadletter.replaying.report import ReplayReport
+from eventpub.deadletter.replaying.source import Source, SpoolSource
+from eventpub.deadletter.replaying.topic_source import TopicSource
 from eventpub.exceptions import ConfigurationError, Finding, Findings
 from eventpub.profile import Seconds, as_seconds
 from eventpub.record import check_topic
@@ -67,8 +67,8 @@ async def replay(
         LogReadError: the dead-letter topic cannot be read.
     """
     # Imported late: a publisher keeps letters, and needs nothing of what sends them again.
-    from eventpub.deadletter.books import Books
-    from eventpub.deadletter.run import CLIENT_ID, Run
+    from eventpub.deadletter.replaying.books import Books
+    from eventpub.deadletter.replaying.run import CLIENT_ID, Run
 
     findings = Findings()
     with findings:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eventpub.deadletter.database import BusyError, require_sqlite
-from eventpub.deadletter.store import Store
+from eventpub.deadletter.spooling.database import BusyError, require_sqlite
+from eventpub.deadletter.spooling.store import Store
 from eventpub.exceptions import ConfigurationError, DeadLetterError, Finding
 
 if TYPE_CHECKING:

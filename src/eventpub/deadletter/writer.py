@@ -199,8 +199,8 @@ class Writer:
 
     async def _write(self, group: list[Submitted]) -> None:
         try:
-            left = group
-            chain = self._chain(group)
+            left = [submitted for submitted in group if not submitted.ended]  # the others were withdrawn since
+            chain = self._chain(left) if left else []
             for i, sink in enumerate(chain):
                 left = await self._offer(sink, left, last=i == len(chain) - 1)
                 if not left:

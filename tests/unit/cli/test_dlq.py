@@ -14,7 +14,7 @@ import pytest
 
 from eventpub import PersistenceStatus
 from eventpub.cli.dlq import words
-from eventpub.deadletter.store import Store
+from eventpub.deadletter.spooling.store import Store
 from eventpub.letter import DeadLetter
 from tests.unit.cli.conftest import Call
 from tests.unit.deadletter.kit import flip, resolution

@@ -168,3 +168,19 @@ def test_a_websocket_has_no_deadline_of_a_request() -> None:
     app = app_of(MemoryBroker(), WebSocketRoute("/talk", talk), default=0.001)
     with TestClient(app) as client, client.websocket_connect("/talk", headers={"X-Request-Timeout": "x"}) as websocket:
         assert websocket.receive_json() == 0
+
+
+def test_a_plain_function_has_the_time_of_its_request_too(away: MemoryBroker) -> None:
+    """It runs in a thread, in a copy of the request's context: the portal sees the budget there."""
+    app = FastAPI(lifespan=lifespan(publisher_to(away), drain_timeout=0))
+    app.add_middleware(DeliveryBudgetMiddleware)
+
+    @app.get("/")
+    def handler(publisher: Annotated[Publisher, Depends(get_publisher)]) -> float:
+        with pytest.raises(UnavailableError) as failed:
+            publisher.portal().publish(TaskCreated())
+        return failed.value.elapsed
+
+    with TestClient(app) as client:
+        answer = client.get("/", headers={"X-Request-Timeout": "0.4"})
+    assert answer.json() == pytest.approx(0.2, abs=0.2)

@@ -12,7 +12,7 @@ from eventpub.letter import DeadLetter, Resolution
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from eventpub.deadletter.store import Store
+    from eventpub.deadletter.spooling.store import Store
     from eventpub.letter import Verdict
 
 ORDERS = TopicPartition("orders", 3)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from eventpub.deadletter import files
-from eventpub.deadletter.database import Database
-from eventpub.deadletter.schema import VERSION
+from eventpub.deadletter.spooling import files
+from eventpub.deadletter.spooling.database import Database
+from eventpub.deadletter.spooling.schema import VERSION
 from eventpub.exceptions import ConfigurationError, DeadLetterError
 from tests.unit.deadletter.kit import execute, intact
 

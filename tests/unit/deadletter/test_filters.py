@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from eventpub import ConfigurationError, PersistenceStatus
-from eventpub.deadletter.filters import Filters
-from eventpub.deadletter.store import StoredLetter
+from eventpub.deadletter.replaying.filters import Filters
+from eventpub.deadletter.spooling.store import StoredLetter
 from eventpub.letter import Resolution
 from tests.unit.deadletter.letters import FAILED_AT, letter
 

@@ -6,7 +6,7 @@ from itertools import permutations
 
 import pytest
 
-from eventpub.deadletter.fold import Fold, stronger
+from eventpub.deadletter.replaying.fold import Fold, stronger
 from eventpub.letter import Resolution, Verdict
 from tests.unit.deadletter.letters import FAILED_AT, letter
 

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from eventpub.deadletter.journal import Journal
-from eventpub.deadletter.store import State, Store
+from eventpub.deadletter.spooling.journal import Journal
+from eventpub.deadletter.spooling.store import State, Store
 from eventpub.exceptions import UsageError
 from tests.unit.deadletter.kit import ORDERS, batch, execute, resolution
 from tests.unit.deadletter.letters import ids, letter, letters
 
 HOLD = """
 import pathlib, sys, time
-from eventpub.deadletter.journal import Journal
+from eventpub.deadletter.spooling.journal import Journal
 with Journal(pathlib.Path(sys.argv[1])).locked():
     print("held", flush=True)
     time.sleep(60)

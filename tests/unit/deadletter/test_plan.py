@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from eventpub import PersistenceStatus
-from eventpub.deadletter.plan import LeaveOut, Plan, Policy, Send, Verify
-from eventpub.deadletter.store import StoredLetter
+from eventpub.deadletter.replaying.plan import LeaveOut, Plan, Policy, Send, Verify
+from eventpub.deadletter.spooling.store import StoredLetter
 from eventpub.letter import DeadLetter, Resolution
 from tests.unit.deadletter.letters import FAILED_AT, letter
 

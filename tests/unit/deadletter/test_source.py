@@ -12,11 +12,11 @@ import pytest
 from eventpub import ConfigurationError, Record
 from eventpub.abc import TopicPartition
 from eventpub.deadletter.headers import encode, encode_resolution
-from eventpub.deadletter.log_reader import LogReadError
-from eventpub.deadletter.memory_log import MemoryLogReader
-from eventpub.deadletter.source import Source, SpoolSource
-from eventpub.deadletter.store import Store
-from eventpub.deadletter.topic_source import TopicSource
+from eventpub.deadletter.replaying.log_reader import LogReadError
+from eventpub.deadletter.replaying.memory_log import MemoryLogReader
+from eventpub.deadletter.replaying.source import Source, SpoolSource
+from eventpub.deadletter.replaying.topic_source import TopicSource
+from eventpub.deadletter.spooling.store import Store
 from eventpub.letter import DeadLetter, Resolution, Verdict
 from eventpub.transports.memory import MemoryBroker
 from support import virtual_time

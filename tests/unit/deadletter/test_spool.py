@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from eventpub.deadletter.spool import SpoolSink
-from eventpub.deadletter.store import State, Store
+from eventpub.deadletter.spooling.store import State, Store
 from eventpub.exceptions import ConfigurationError, DeadLetterError
 from support import virtual_time
 from tests.unit.deadletter.kit import execute, intact, kept, resolution

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from eventpub.deadletter.store import Store
+from eventpub.deadletter.spooling.store import Store
 from support.kafka_node import ROOT
 from tests.unit.deadletter.kit import intact, kept, resolution
 from tests.unit.deadletter.letters import ids
@@ -19,7 +19,7 @@ from tests.unit.deadletter.letters import ids
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from eventpub.deadletter.store import StoredLetter
+    from eventpub.deadletter.spooling.store import StoredLetter
 
 # A worker: coroutines that await each write, and say when it has returned.
 WORKER = """
@@ -131,7 +131,7 @@ def test_a_worker_that_dies_in_a_transaction_is_undone(tmp_path: Path) -> None:
         store.append([])
     half = (
         "import os, pathlib, signal, sys\n"
-        "from eventpub.deadletter.database import Database\n"
+        "from eventpub.deadletter.spooling.database import Database\n"
         "database = Database(pathlib.Path(sys.argv[1]), create=False, timeout=5)\n"
         "with database.transaction() as connection:\n"
         "    connection.execute('pragma cache_size = 1')\n"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from eventpub import PersistenceStatus, Record
-from eventpub.deadletter.store import State, Store
+from eventpub.deadletter.spooling.store import State, Store
 from eventpub.exceptions import DeadLetterError, UsageError
 from eventpub.letter import Cut, DeadLetter, Verdict
 from tests.unit.deadletter.kit import execute, flip, intact, kept, resolution

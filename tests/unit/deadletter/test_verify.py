@@ -8,8 +8,8 @@ import pytest
 
 from eventpub import Record
 from eventpub.abc import TopicPartition
-from eventpub.deadletter.log_reader import LogReadError, Span
-from eventpub.deadletter.verify import Absent, Evidence, Present, Untold, search, settled_at
+from eventpub.deadletter.replaying.log_reader import LogReadError, Span
+from eventpub.deadletter.replaying.verify import Absent, Evidence, Present, Untold, search, settled_at
 from eventpub.letter import Cut
 from tests.unit.deadletter.letters import FAILED_AT, letter
 

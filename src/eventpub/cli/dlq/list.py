@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from eventpub.cli import output
 from eventpub.cli.dlq import words
 from eventpub.cli.dlq.options import EVERYTHING, NOWHERE, Place, Which
-from eventpub.deadletter.store import StoredLetter
+from eventpub.deadletter.spooling.store import StoredLetter
 
 
 def list_letters(

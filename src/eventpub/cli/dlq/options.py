@@ -12,10 +12,10 @@ from typing import Literal
 from cyclopts import Parameter
 
 from eventpub.cli import connection
-from eventpub.deadletter.filters import Filters
-from eventpub.deadletter.source import Source, SpoolSource
-from eventpub.deadletter.store import StoredLetter
-from eventpub.deadletter.topic_source import TopicSource
+from eventpub.deadletter.replaying.filters import Filters
+from eventpub.deadletter.replaying.source import Source, SpoolSource
+from eventpub.deadletter.replaying.topic_source import TopicSource
+from eventpub.deadletter.spooling.store import StoredLetter
 from eventpub.delivery import PersistenceStatus
 from eventpub.envelope import wall_clock
 from eventpub.exceptions import UsageError

@@ -10,7 +10,7 @@ from rich.prompt import Confirm
 
 from eventpub.cli import output
 from eventpub.cli.dlq.options import EVERYTHING, NOWHERE, Place, Which
-from eventpub.deadletter.store import State, Store, StoredLetter
+from eventpub.deadletter.spooling.store import State, Store, StoredLetter
 from eventpub.exceptions import UsageError
 
 

@@ -14,8 +14,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from eventpub.cli import connection, output
 from eventpub.cli.dlq.options import EVERYTHING, NOWHERE, Place, Which
 from eventpub.deadletter.replay import replay as run
-from eventpub.deadletter.report import ReplayReport
-from eventpub.deadletter.topic_source import TopicSource
+from eventpub.deadletter.replaying.report import ReplayReport
+from eventpub.deadletter.replaying.topic_source import TopicSource
 
 
 def replay(

@@ -9,7 +9,7 @@ from rich.markup import escape
 from eventpub.cli import output
 from eventpub.cli.dlq import words
 from eventpub.cli.dlq.options import NOWHERE, Place
-from eventpub.deadletter.store import StoredLetter
+from eventpub.deadletter.spooling.store import StoredLetter
 from eventpub.exceptions import UsageError
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from rich.text import Text
 
 from eventpub.cli import output
-from eventpub.deadletter.store import State, StoredLetter
+from eventpub.deadletter.spooling.store import State, StoredLetter
 from eventpub.delivery import PersistenceStatus
 from eventpub.envelope import wall_clock
 from eventpub.letter import Cut, DeadLetter

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from eventpub import Publisher, Record
 from eventpub.deadletter import headers
-from eventpub.deadletter.journal import Journal, JournalBatch
-from eventpub.deadletter.store import Store, StoredLetter
+from eventpub.deadletter.spooling.journal import Journal, JournalBatch
+from eventpub.deadletter.spooling.store import Store, StoredLetter
 from eventpub.transports.memory import MemoryBroker
 
 if TYPE_CHECKING:

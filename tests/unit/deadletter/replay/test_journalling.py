@@ -8,8 +8,8 @@ import pytest
 
 from eventpub import Record
 from eventpub.abc import Acked, AttemptResult, InDoubt, NotSent, Rejected, Stamp, TopicPartition, WireBatch
-from eventpub.deadletter.journalling import JournallingTransport
-from eventpub.deadletter.worker import Worker
+from eventpub.deadletter.replaying.journalling import JournallingTransport
+from eventpub.deadletter.replaying.worker import Worker
 from eventpub.exceptions import DeadLetterError
 from tests.unit.deadletter.letters import letters
 

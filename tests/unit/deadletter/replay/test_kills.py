@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from eventpub.deadletter.journal import Journal
 from eventpub.deadletter.replay import replay
-from eventpub.deadletter.topic_source import TopicSource
+from eventpub.deadletter.replaying.topic_source import TopicSource
+from eventpub.deadletter.spooling.journal import Journal
 from eventpub.exceptions import DeadLetterError
 from eventpub.transports.memory import MemoryBroker
 from support import virtual_time

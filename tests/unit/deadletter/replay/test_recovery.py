@@ -11,9 +11,9 @@ import pytest
 
 from eventpub import PersistenceStatus, Record
 from eventpub.abc import Acked, Stamp, TopicPartition, WireBatch
-from eventpub.deadletter import journal as journals
-from eventpub.deadletter.journal import Journal
 from eventpub.deadletter.replay import replay
+from eventpub.deadletter.spooling import journal as journals
+from eventpub.deadletter.spooling.journal import Journal
 from eventpub.envelope import wall_clock
 from eventpub.transports.memory import MemoryBroker, MemoryTransport
 from tests.unit.deadletter.letters import letter, letters

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from eventpub import ConfigurationError, PersistenceStatus, Record, UsageError
-from eventpub.deadletter.filters import Filters
 from eventpub.deadletter.replay import replay
-from eventpub.deadletter.store import State
-from eventpub.deadletter.topic_source import TopicSource
+from eventpub.deadletter.replaying.filters import Filters
+from eventpub.deadletter.replaying.topic_source import TopicSource
+from eventpub.deadletter.spooling.store import State
 from eventpub.letter import Cut, Resolution
 from eventpub.transports.memory import MemoryBroker, MemoryTransport
 from tests.unit.deadletter.letters import letter, letters
@@ -31,7 +31,7 @@ from tests.unit.deadletter.replay.kit import (
 )
 
 if TYPE_CHECKING:
-    from eventpub.deadletter.report import ReplayReport
+    from eventpub.deadletter.replaying.report import ReplayReport
 
 POSSIBLY = PersistenceStatus.POSSIBLY_PERSISTED
 
@@ -370,7 +370,7 @@ async def test_a_spool_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_report_tells_all_counts() -> None:
     """In the order in which they matter."""
-    from eventpub.deadletter.report import ReplayReport
+    from eventpub.deadletter.replaying.report import ReplayReport
 
     report: ReplayReport = ReplayReport(replayed=2, persisted=1, unfinished=1, stopped="no broker")
     assert str(report) == "2 replayed, 1 found in the log, 1 batches unfinished; stopped: no broker"

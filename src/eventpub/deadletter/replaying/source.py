@@ -9,13 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from eventpub.deadletter.store import Store
+from eventpub.deadletter.spooling.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from eventpub.config import KafkaConfig
-    from eventpub.deadletter.store import StoredLetter
+    from eventpub.deadletter.spooling.store import StoredLetter
     from eventpub.letter import DeadLetter, Resolution
     from eventpub.record import Record
     from eventpub.transports.memory import MemoryBroker

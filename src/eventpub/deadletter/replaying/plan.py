@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventpub.deadletter.verify import settled_at
+from eventpub.deadletter.replaying.verify import settled_at
 from eventpub.delivery import PersistenceStatus
 
 if TYPE_CHECKING:
-    from eventpub.deadletter.store import StoredLetter
+    from eventpub.deadletter.spooling.store import StoredLetter
 
 
 class Send(NamedTuple):

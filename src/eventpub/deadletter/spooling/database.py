@@ -11,8 +11,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from eventpub.deadletter import files
-from eventpub.deadletter.schema import APPLICATION_ID, SCHEMA, VERSION
+from eventpub.deadletter.spooling import files
+from eventpub.deadletter.spooling.schema import APPLICATION_ID, SCHEMA, VERSION
 from eventpub.exceptions import ConfigurationError, DeadLetterError
 
 if TYPE_CHECKING:

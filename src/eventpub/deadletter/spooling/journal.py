@@ -13,8 +13,8 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from eventpub.abc import Stamp, TopicPartition, WireBatch
-from eventpub.deadletter import rows, store
-from eventpub.deadletter.database import BusyError, Database
+from eventpub.deadletter.spooling import rows, store
+from eventpub.deadletter.spooling.database import BusyError, Database
 from eventpub.envelope import wall_clock
 from eventpub.exceptions import UsageError
 

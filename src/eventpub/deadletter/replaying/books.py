@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Self
 
 from eventpub.abc import TopicPartition
 from eventpub.config import KafkaConfig
-from eventpub.deadletter.fold import stronger
-from eventpub.deadletter.journal import Journal
-from eventpub.deadletter.kafka_log import KafkaLogReader
-from eventpub.deadletter.log_reader import LogReadError
-from eventpub.deadletter.memory_log import MemoryLogReader
-from eventpub.deadletter.verify import Untold, search
-from eventpub.deadletter.worker import Worker
+from eventpub.deadletter.replaying.fold import stronger
+from eventpub.deadletter.replaying.kafka_log import KafkaLogReader
+from eventpub.deadletter.replaying.log_reader import LogReadError
+from eventpub.deadletter.replaying.memory_log import MemoryLogReader
+from eventpub.deadletter.replaying.verify import Untold, search
+from eventpub.deadletter.replaying.worker import Worker
+from eventpub.deadletter.spooling.journal import Journal
 from eventpub.envelope import wall_clock
 from eventpub.exceptions import ConfigurationError
 from eventpub.letter import Resolution
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from eventpub._target import Target
-    from eventpub.deadletter.journal import JournalBatch
-    from eventpub.deadletter.log_reader import LogReader
-    from eventpub.deadletter.source import Source
-    from eventpub.deadletter.store import StoredLetter
-    from eventpub.deadletter.verify import Evidence
+    from eventpub.deadletter.replaying.log_reader import LogReader
+    from eventpub.deadletter.replaying.source import Source
+    from eventpub.deadletter.replaying.verify import Evidence
+    from eventpub.deadletter.spooling.journal import JournalBatch
+    from eventpub.deadletter.spooling.store import StoredLetter
     from eventpub.letter import DeadLetter, Verdict
     from eventpub.record import Record
 

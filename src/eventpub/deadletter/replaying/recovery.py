@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from eventpub._rules.attempts import judge
 from eventpub._rules.codes import Action, lookup
 from eventpub.abc import Acked, NotSent, Rejected
-from eventpub.deadletter.journalling import as_ack, replayed
-from eventpub.deadletter.verify import Present, Untold
+from eventpub.deadletter.replaying.journalling import as_ack, replayed
+from eventpub.deadletter.replaying.verify import Present, Untold
 from eventpub.delivery import AttemptOutcome
 from eventpub.envelope import wall_clock
 from eventpub.exceptions import ConfigurationError
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from eventpub.abc import AttemptResult, Transport
-    from eventpub.deadletter.books import Books
-    from eventpub.deadletter.journal import JournalBatch
-    from eventpub.deadletter.verify import Evidence
+    from eventpub.deadletter.replaying.books import Books
+    from eventpub.deadletter.replaying.verify import Evidence
+    from eventpub.deadletter.spooling.journal import JournalBatch
     from eventpub.letter import DeadLetter, Resolution
 
 REMEMBERED = 3600.0

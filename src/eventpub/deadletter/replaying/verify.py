@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventpub.deadletter.log_reader import LogReadError
+from eventpub.deadletter.replaying.log_reader import LogReadError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from eventpub.abc import TopicPartition
-    from eventpub.deadletter.log_reader import LogReader, Span
     from eventpub.deadletter.logged import Logged
+    from eventpub.deadletter.replaying.log_reader import LogReader, Span
     from eventpub.letter import DeadLetter
     from eventpub.record import Record
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
         TransportListener,
         WireBatch,
     )
-    from eventpub.deadletter.journal import Journal
-    from eventpub.deadletter.worker import Worker
+    from eventpub.deadletter.replaying.worker import Worker
+    from eventpub.deadletter.spooling.journal import Journal
     from eventpub.letter import DeadLetter
     from eventpub.record import Record
 

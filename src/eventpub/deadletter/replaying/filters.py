@@ -15,7 +15,7 @@ from eventpub.exceptions import ConfigurationError, Finding
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from eventpub.deadletter.store import StoredLetter
+    from eventpub.deadletter.spooling.store import StoredLetter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

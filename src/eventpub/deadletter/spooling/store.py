@@ -12,8 +12,8 @@ import enum
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from eventpub.deadletter import rows
-from eventpub.deadletter.database import Database
+from eventpub.deadletter.spooling import rows
+from eventpub.deadletter.spooling.database import Database
 from eventpub.delivery import PersistenceStatus
 from eventpub.exceptions import UsageError
 

@@ -11,14 +11,14 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from eventpub._target import transport_for
-from eventpub.deadletter.journalling import JournallingTransport
-from eventpub.deadletter.notes import Notes
-from eventpub.deadletter.plan import LeaveOut, Plan, Policy, Verify
-from eventpub.deadletter.recovery import Recovery, Undecided
-from eventpub.deadletter.report import LetterNote, ReplayReport, Tally
-from eventpub.deadletter.sender import running
-from eventpub.deadletter.store import State
-from eventpub.deadletter.verify import Absent, Present, Untold
+from eventpub.deadletter.replaying.journalling import JournallingTransport
+from eventpub.deadletter.replaying.notes import Notes
+from eventpub.deadletter.replaying.plan import LeaveOut, Plan, Policy, Verify
+from eventpub.deadletter.replaying.recovery import Recovery, Undecided
+from eventpub.deadletter.replaying.report import LetterNote, ReplayReport, Tally
+from eventpub.deadletter.replaying.sender import running
+from eventpub.deadletter.replaying.verify import Absent, Present, Untold
+from eventpub.deadletter.spooling.store import State
 from eventpub.envelope import wall_clock
 from eventpub.letter import Resolution
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from eventpub.abc import Transport
-    from eventpub.deadletter.books import Books
-    from eventpub.deadletter.filters import Filters
-    from eventpub.deadletter.sender import Sender
-    from eventpub.deadletter.store import StoredLetter
+    from eventpub.deadletter.replaying.books import Books
+    from eventpub.deadletter.replaying.filters import Filters
+    from eventpub.deadletter.replaying.sender import Sender
+    from eventpub.deadletter.spooling.store import StoredLetter
     from eventpub.letter import DeadLetter
     from eventpub.record import Record
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eventpub.deadletter.log_reader import LogReadError, Span
+from eventpub.deadletter.replaying.log_reader import LogReadError, Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from eventpub.abc import TopicPartition
 from eventpub.config import KafkaConfig
 from eventpub.deadletter import headers
-from eventpub.deadletter.fold import Fold
 from eventpub.deadletter.headers import NotADeadLetterError
-from eventpub.deadletter.kafka_log import KafkaLogReader
-from eventpub.deadletter.memory_log import MemoryLogReader
-from eventpub.deadletter.store import State, StoredLetter
+from eventpub.deadletter.replaying.fold import Fold
+from eventpub.deadletter.replaying.kafka_log import KafkaLogReader
+from eventpub.deadletter.replaying.memory_log import MemoryLogReader
+from eventpub.deadletter.spooling.store import State, StoredLetter
 from eventpub.letter import DeadLetter, Resolution
 from eventpub.record import Record, check_topic
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from eventpub.deadletter.log_reader import LogReader, Span
+    from eventpub.deadletter.replaying.log_reader import LogReader, Span
     from eventpub.transports.memory import MemoryBroker
 
 

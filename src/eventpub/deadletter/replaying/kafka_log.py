@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from eventpub import librdkafka
-from eventpub.deadletter.log_reader import LogReadError, Span
+from eventpub.deadletter.replaying.log_reader import LogReadError, Span
 from eventpub.exceptions import ConfigurationError
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from eventpub.profile import MAX_REQUEST_BYTES, DeliveryProfile
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from eventpub.deadletter.journalling import JournallingTransport
+    from eventpub.deadletter.replaying.journalling import JournallingTransport
     from eventpub.exceptions import PublishError
     from eventpub.letter import DeadLetter
     from eventpub.record import Record

@@ -1,7 +1,7 @@
 """What became of each letter: letters and resolutions, read in any order, folded by id.
 
 Decides which of several resolutions counts. What that makes of a letter is said by
-`eventpub.deadletter.store.StoredLetter`.
+`eventpub.deadletter.spooling.store.StoredLetter`.
 """
 
 from __future__ import annotations

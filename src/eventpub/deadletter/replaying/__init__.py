@@ -1,0 +1,1 @@
+"""Sending dead letters again: where they are read, what is chosen, and what was sent."""
