@@ -65,7 +65,8 @@ class KafkaConfig:
         insecure: allow what is refused otherwise: a password or token in clear text over the
             network, a context that verifies nothing or speaks less than TLS 1.2.
         connect_timeout: limit of one connection attempt: TCP, TLS, versions and SASL together
-            (10 s; seconds or ``timedelta``).
+            (10 s; seconds or ``timedelta``). While nobody answers it is tried for 2 s first, then
+            longer each time, up to this.
         metadata_timeout: how long a broker may take to answer a question about topics or
             producer ids (5 s); another broker is asked before that.
 

@@ -34,6 +34,7 @@ from eventpub.transports.kafka.errors import (
     UnreachableError,
 )
 from eventpub.transports.kafka.metadata import Metadata
+from eventpub.transports.kafka.patience import PatientConnect
 from eventpub.transports.kafka.pool import Pool
 from eventpub.transports.kafka.producer_id import ProducerIds
 from eventpub.transports.kafka.silence import SilenceWatch
@@ -165,9 +166,10 @@ class _Running:
         self.loop = asyncio.get_running_loop()
         config = access.config
 
-        async def connect(address: Address) -> wire.Connection:
+        async def connect_once(address: Address) -> wire.Connection:
             return await wire.connect(address, access)
 
+        connect = PatientConnect(connect_once, as_seconds("connect_timeout", config.connect_timeout))
         self._contact = Contact(config.addresses, connect, as_seconds("metadata_timeout", config.metadata_timeout))
         self._pool = Pool(connect, self, self._on_trouble)
         self.metadata = Metadata(self._contact, self._pool.update, self._on_count)
