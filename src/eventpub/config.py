@@ -68,7 +68,7 @@ class KafkaConfig:
             (10 s; seconds or ``timedelta``). While nobody answers it is tried for 2 s first, then
             longer each time, up to this.
         metadata_timeout: how long a broker may take to answer a question about topics or
-            producer ids (5 s); another broker is asked before that.
+            producer ids (5 s); likewise 2 s at first, and another broker is asked beside it after one.
 
     Raises:
         ConfigurationError: everything that is wrong at once, each with the setting and the fix.

@@ -23,6 +23,7 @@ from eventpub.transports.kafka.errors import (
     UnreachableError,
 )
 from eventpub.transports.kafka.line import RENEW_AT
+from eventpub.transports.kafka.patience import Patience
 
 T = TypeVar("T")
 
@@ -78,7 +79,7 @@ class Contact:
         self._bootstrap = _shuffled(bootstrap)
         self._known: list[Address] = []
         self._connect = connect
-        self._patience = patience
+        self._patience = Patience(patience)
         self._loop = asyncio.get_running_loop()
         self._address: Address | None = None
         self._link: Answering | None = None
@@ -128,6 +129,10 @@ class Contact:
         if self._link is not None:
             self._link.abort(fault)
 
+    def keeps(self, link: Answering) -> bool:
+        """Whether the next question would be put over *link*."""
+        return link is self._link
+
     async def wait_closed(self) -> None:
         """Return when its socket is closed."""
         if self._link is not None:
@@ -143,11 +148,12 @@ class Contact:
             link, fresh = self._link, False
         else:
             link, fresh = await self._connect(address), True
+        allowed = self._patience.allowed(address)
         try:
-            async with asyncio.timeout(self._patience):
+            async with self._patience.wait(address):
                 answer = await question(link)
         except TimeoutError as error:
-            fault = NoAnswerError(f"{link.broker} did not answer within {self._patience:g} s (metadata_timeout)")
+            fault = NoAnswerError(f"{link.broker} did not answer within {allowed:g} s")
             link.abort(fault)
             raise fault from error
         except BaseException as error:
@@ -168,9 +174,9 @@ class Contact:
         if self._link is not None and self._is_good() and self._address not in silent:
             link.abort(ConnectionLostError("one connection is enough"))
             return
-        if self._link is not None:
-            self._link.abort(ConnectionLostError(f"the connection to {self._link.broker} was replaced"))
-        self._address, self._link = address, link
+        old, self._address, self._link = self._link, address, link
+        if old is not None:
+            old.abort(ConnectionLostError(f"the connection to {old.broker} was replaced"))
         lifetime = link.session_lifetime
         self._renew_at = self._used_at + lifetime * RENEW_AT if lifetime > 0 else float("inf")
 

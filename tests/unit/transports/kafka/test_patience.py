@@ -58,6 +58,18 @@ async def test_at_its_longest_the_limit_is_the_connect_s_own() -> None:
         await connect(HERE)
 
 
+async def test_an_answer_at_its_longest_begins_anew() -> None:
+    """A broker that was away for long and is back is not waited for at length the next time."""
+    server = Server()
+    connect = PatientConnect(server, 10.0)
+    for _ in range(3):
+        await waited(connect)
+    server.takes = 0.1
+    await connect(HERE)
+    server.takes = 3600.0
+    assert await waited(connect) == pytest.approx(2)
+
+
 async def test_a_short_connect_timeout_is_not_made_longer() -> None:
     """Half a second stays half a second."""
     connect = PatientConnect(Server(0.5, UnreachableError("too late")), 0.5)
