@@ -43,6 +43,7 @@ PACE = Pace(
     sinks=(("spool",), ("topic",), ("topic", "spool"), ("spool", "topic")),
 )
 _IN_SYNC = 60.0  # seconds until all replicas have to be back
+_BETWEEN_READS = 0.3  # seconds
 
 
 class Cluster:
@@ -155,7 +156,19 @@ class KafkaWorld:
         )
 
     async def read(self, topic: str) -> Sequence[ReadRecord]:
-        """Return what librdkafka reads, past the proxy."""
+        """Return what librdkafka reads, past the proxy, once it is the same twice.
+
+        A node that was started just now may take itself for the leader that it was, and end its log where
+        its last checkpoint of the high watermark was.
+        """
+        records = await self._read_once(topic)
+        while True:
+            await asyncio.sleep(_BETWEEN_READS)
+            before, records = records, await self._read_once(topic)
+            if len(records) == len(before):
+                return records
+
+    async def _read_once(self, topic: str) -> Sequence[ReadRecord]:
         return await asyncio.to_thread(readback.read_topic, self.kafka.bootstrap_servers, topic, timeout=30)
 
     async def readable(self) -> bool:
