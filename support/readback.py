@@ -146,9 +146,10 @@ def _read_to_the_end(consumer: Consumer, topic: str, partitions: list[int], time
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - likewise
             # A broker that was started just now has not copied all of the log yet, and may be asked
             # by who thinks that it still leads. Read on there: who leads is learned meanwhile.
-            partition, trouble = cast("int", message.partition()), f": {error.str()}"
+            trouble = f": {error.str()}"
             time.sleep(0.05)
-            consumer.seek(TopicPartition(topic, partition, unfinished[partition]))
+            # Not seek(), which a partition without a fetch under way refuses.
+            consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in unfinished.items()])
         else:
             raise KafkaException(error)
 
