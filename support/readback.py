@@ -139,7 +139,8 @@ def _read_to_the_end(consumer: Consumer, topic: str, partitions: list[int], time
         error = message.error()
         if error is None:
             record = _record(message)
-            unfinished[record.partition] = record.offset + 1
+            if record.partition in unfinished:
+                unfinished[record.partition] = record.offset + 1
             yield record
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
             unfinished.pop(cast("int", message.partition()), None)
