@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -75,7 +77,7 @@ def test_all_is_sorted() -> None:
 
 def test_nothing_else_lies_flat() -> None:
     """Whatever else the package shows is one of its modules."""
-    others = {name for name in vars(eventpub) if not name.startswith("_")} - set(eventpub.__all__)
+    others = {name for name in vars(eventpub) if not name.startswith("_")} - {*eventpub.__all__, "TYPE_CHECKING"}
     assert all(inspect.ismodule(getattr(eventpub, name)) for name in others)
 
 
@@ -120,5 +122,25 @@ def test_a_memory_publisher_imports_no_aiokafka() -> None:
         "print([name for name in sys.modules if name.partition('.')[0] in"
         " ('aiokafka', 'confluent_kafka', 'pydantic_settings', 'cramjam', 'sqlite3')])"
     )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_every_public_name_can_be_had_and_is_where_type_checkers_see_it() -> None:
+    """Names are loaded when asked for, out of a table that must not drift from the imports above it."""
+    assert set(eventpub._HOME) == set(eventpub.__all__)
+    seen = {}
+    for node in ast.walk(ast.parse(Path(eventpub.__file__).read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("eventpub"):
+            seen |= {alias.name: node.module for alias in node.names}
+    assert seen == eventpub._HOME
+    assert set(eventpub.__all__) <= set(dir(eventpub))
+    with pytest.raises(AttributeError, match="module 'eventpub' has no attribute 'Nothing'"):
+        eventpub.Nothing  # noqa: B018 - asked for, and not there
+
+
+def test_importing_the_package_loads_nothing_of_it() -> None:
+    """The command line's help and a pytest plugin would else wait for what they do not use."""
+    code = "import sys, eventpub; print(sorted(name for name in sys.modules if name.startswith('eventpub.')))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert run.stdout.strip() == "[]"
