@@ -129,7 +129,7 @@ def test_a_memory_publisher_imports_no_aiokafka() -> None:
 def test_every_public_name_can_be_had_and_is_where_type_checkers_see_it() -> None:
     """Names are loaded when asked for, out of a table that must not drift from the imports above it."""
     assert set(eventpub._HOME) == set(eventpub.__all__)
-    seen = {}
+    seen: dict[str, str] = {}
     for node in ast.walk(ast.parse(Path(eventpub.__file__).read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("eventpub"):
             seen |= {alias.name: node.module for alias in node.names}
