@@ -204,7 +204,7 @@ def _connect(path: Path, timeout: float) -> sqlite3.Connection:
     with _translated(path):
         # mode=rw: never made by SQLite itself, with the permissions that the umask leaves.
         uri = f"{path.absolute().as_uri()}?mode=rw"
-        connection = sqlite3.connect(uri, timeout, isolation_level=None, check_same_thread=False, uri=True)
+        connection = sqlite3.connect(uri, timeout=timeout, isolation_level=None, check_same_thread=False, uri=True)
     # A flipped bit must end in a wrong checksum, and not in an error that hides all other rows.
     connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
     return connection
