@@ -55,6 +55,7 @@ _log = logging.getLogger("eventpub.publisher")
 
 _ENCODED_AT_ONCE = 250  # events of publish_many, before the event loop gets its turn
 _POLL_READY = 0.05
+_LOGGED = frozenset({PublisherState.OPEN, PublisherState.DRAINING})  # the close has its report
 _KEEPING = CRITICAL.replace(name="dead letter", dead_letter=False)
 
 
@@ -202,6 +203,7 @@ class Publisher:
                 "events of the profile %r that cannot be delivered will only be in the exception:"
                 " give dead_letters=DeadLetters(SpoolSink(path)), or say dead_letter=False in the profile",
                 profile.name,
+                extra={"line": "deadletter.missing", "client_id": self._client_id},
             )
 
     async def _first_contact(self) -> None:
@@ -247,9 +249,18 @@ class Publisher:
         engine.recorder.close()
         self._hurry.cancel()
         self._enter(PublisherState.CLOSED)
-        if report.unconfirmed:
-            _log.warning("closed with unconfirmed events: %s", report)
+        self._log_close(report)
         return report
+
+    def _log_close(self, report: DrainReport) -> None:
+        level, text = (
+            (logging.WARNING, "closed with unconfirmed events") if report.unconfirmed else (logging.INFO, "closed")
+        )
+        counts = {name: len(getattr(report, name)) for name in ("failed", "unconfirmed")}
+        facts = {"line": "publisher.closed", "client_id": self._client_id, "confirmed": report.confirmed, **counts}
+        _log.log(
+            level, "publisher %s: %s: %s", self._client_id, text, report, extra={**facts, "duration": report.elapsed}
+        )
 
     async def _hurry_up(self, closing: asyncio.Task[DrainReport]) -> None:
         if self._hurry is not None and not self._hurry.done():
@@ -276,6 +287,9 @@ class Publisher:
 
     def _enter(self, state: PublisherState) -> None:
         self._state = state
+        if state in _LOGGED:
+            facts = {"line": f"publisher.{state.value}", "client_id": self._client_id}
+            _log.info("publisher %s: %s", self._client_id, state.value, extra=facts)
         call(self._hooks.on_state, state)
 
     # --- publishing ----------------------------------------------------------------

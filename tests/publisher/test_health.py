@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from eventpub import Delivery, Health, Publisher, PublisherState, StartError
+from eventpub import BufferFullError, BufferLimits, Delivery, Health, Publisher, PublisherState, StartError
 from eventpub.transports.memory import MemoryBroker
 from tests.publisher.kit import now, one_partition, opened, outcome, record, values
 
@@ -49,6 +49,32 @@ async def test_health_before_and_after_its_life() -> None:
     await publisher.open()
     await publisher.aclose()
     assert publisher.health().reasons == ("the publisher is closed",)
+
+
+async def test_health_before_the_first_contact() -> None:
+    """As on Kafka: nobody has answered yet, and who never publishes gets ready all the same."""
+    broker = one_partition()
+    broker.latency(0.5)
+    async with opened(broker) as publisher:
+        assert publisher.health().reasons == ("no broker has answered yet",)
+        await publisher.wait_ready(1)
+        assert now() == pytest.approx(0.5, abs=0.05)
+        assert publisher.statistics().attempts == 0
+
+
+async def test_health_says_that_there_is_no_room() -> None:
+    """Also where nobody waits for it, because `publish_nowait` does not; and it ends when there is room."""
+    broker = one_partition()
+    async with opened(broker, buffer=BufferLimits(max_records=2)) as publisher:
+        await publisher.publish(record(1))
+        broker.pause()
+        pending = [publisher.publish_nowait(record(n)) for n in range(2)]
+        with pytest.raises(BufferFullError):
+            publisher.publish_nowait(record(3))
+        assert publisher.health().reasons[-1] == "the buffer is full: publishes wait for room"
+        broker.resume()
+        await asyncio.gather(*pending)
+        assert publisher.health()
 
 
 async def test_wait_ready() -> None:

@@ -14,6 +14,7 @@ from eventpub._engine.drain import Drain, DrainReport
 from eventpub._engine.hooks import Hooks, call
 from eventpub._engine.silent import Silent
 from eventpub._engine.topic import Topic
+from eventpub._engine.troubles import Troubles, unheard
 from eventpub._rules.admission import Admission
 from eventpub._rules.attempts import judge
 from eventpub._rules.deadlines import Deadlines
@@ -68,6 +69,7 @@ class Engine:
         self.recorder: Recorder = recorder or Silent()
         self.recorder.watch(self.levels)
         self._desk = None if letters is None else Desk(letters, self._tell, hooks, self.recorder, loop, client_id)
+        self._troubles = Troubles()
         self._admission = Admission(limits)
         self._deadlines = Deadlines()
         self._timer: asyncio.TimerHandle | None = None
@@ -127,6 +129,7 @@ class Engine:
         if entry.ended:
             if entry.filing is None or self._desk is None or not self._desk.take_late(entry.filing, outcome):
                 self._late_outcomes += 1
+                self._troubles.late(entry, outcome, self.loop.time())
                 self.recorder.late(entry.token, entry.record.topic, outcome)
                 call(self._hooks.on_late_outcome, OutcomeDetails(entry.event_id, entry.record.topic, outcome))
         else:
@@ -154,18 +157,21 @@ class Engine:
         except asyncio.InvalidStateError:
             waiter = None  # cancelled in this very turn of the loop
         if waiter is None and isinstance(outcome, PublishError):
-            _log.warning("nobody awaits this outcome: %s", outcome, extra={"event_id": entry.event_id})
+            _log.warning("nobody awaits this outcome: %s", outcome, extra=unheard(outcome))
         self._end_record(entry, outcome)
         if self._hooks.on_outcome:
             call(self._hooks.on_outcome, OutcomeDetails(entry.event_id, entry.record.topic, outcome))
 
     def _end_record(self, entry: Entry, outcome: Delivery | PublishError | None) -> None:
         """Note the end for spans and metrics, after the caller was told: an exporter that blocks keeps nobody waiting."""
+        now = self.loop.time()
         if isinstance(outcome, PublishError):
             history = outcome.history
+            if outcome.kafka_code is not None and not history:
+                self._troubles.refused(outcome, now)
         else:
             history = () if entry.batch is None else entry.batch.history
-        self.recorder.ended(entry.token, entry.record.topic, outcome, history, entry.started, self.loop.time())
+        self.recorder.ended(entry.token, entry.record.topic, outcome, history, entry.started, now)
 
     def _count(self, status: PersistenceStatus) -> None:
         # Not a dict by status: an enum's hash costs more than all of this.
@@ -214,13 +220,17 @@ class Engine:
         self._attempts += 1
         if attempt.outcome in (AttemptOutcome.NOT_APPENDED, AttemptOutcome.IN_DOUBT):
             self._failed_attempts += 1
+            self._troubles.failed(partition, batch, attempt, self.loop.time())
+        elif self._troubles.open:
+            self._troubles.written(partition, self.loop.time())
         oldest, facts = batch.entries[0], (len(batch.entries), batch.size, batch.profile.batch_size)
         self.recorder.attempt((oldest.token, oldest.started), partition.topic, facts, batch.history)
         if self._hooks.on_attempt:
             call(self._hooks.on_attempt, AttemptDetails(*partition, len(batch.entries), attempt))
 
-    def on_abandoned(self, _partition: TopicPartition, batch: Batch) -> None:
+    def on_abandoned(self, partition: TopicPartition, batch: Batch) -> None:
         """Remember a batch given up in doubt, for an answer that may still come."""
+        self._troubles.abandoned(partition, batch, self.loop.time())
         if batch.wire is not None:
             self._abandoned[batch.wire] = batch
             self._abandoned_bytes += batch.size
@@ -235,6 +245,8 @@ class Engine:
         lane = self._topics[partition.topic].lane(partition.partition)
         if lane.partition.late(wire, result, self.loop.time()):
             lane.wake()
+            if isinstance(result, Acked) and self._troubles.open:
+                self._troubles.written(partition, self.loop.time())
         elif (batch := self._abandoned.pop(wire, None)) is not None:
             self._abandoned_bytes -= batch.size
             self._report_abandoned(partition, batch, result)
@@ -403,8 +415,8 @@ class Engine:
 
     @property
     def full(self) -> bool:
-        """Whether publishes wait for room now."""
-        return bool(self._admission.waiters)
+        """Whether a publish would have to wait for room now."""
+        return self._admission.full
 
     def levels(self) -> Levels:
         """Return what metrics are read from. Called in any thread, hence the copies."""

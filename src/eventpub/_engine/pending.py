@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from eventpub._engine.troubles import unheard
 from eventpub.exceptions import PublishError
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class PendingDelivery:
     def __del__(self) -> None:
         outcome = self._entry.outcome
         if not self._heard and isinstance(outcome, PublishError):
-            _log.warning("nobody awaited this outcome: %s", outcome, extra={"event_id": outcome.event_id})
+            _log.warning("nobody awaited this outcome: %s", outcome, extra=unheard(outcome))
 
     def __repr__(self) -> str:
         return f"<PendingDelivery {self._entry.record.topic} {self._entry.outcome or 'pending'}>"

@@ -29,6 +29,11 @@ class Admission:
         self.bytes += size
         return True
 
+    @property
+    def full(self) -> bool:
+        """Whether somebody waits for room, or the next record would have to."""
+        return bool(self.waiters) or self.records >= self.limits.max_records or self.bytes >= self.limits.max_bytes
+
     def _fits(self, size: int) -> bool:
         # A record larger than the whole byte limit is let through alone: refusing it
         # would make it wait for ever, and the broker's size check gives a better error.

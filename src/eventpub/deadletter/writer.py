@@ -124,6 +124,7 @@ class Writer:
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
         self._failing = False
+        self._failing_since = 0.0
 
     async def open(self) -> None:
         """Open every sink.
@@ -257,14 +258,19 @@ class Writer:
     def _fail(self, submitted: Submitted, why: str) -> None:
         if not self._failing:
             self._failing = True  # one line, until some letter gets through
-            _log.error("no sink took a dead letter, its event is only in the exception: %s", why)
+            self._failing_since = self._loop.time()
+            letter = submitted.letter
+            facts = {"line": "deadletter.failing", "event_id": letter.event_id, "topic": letter.record.topic}
+            _log.error("no sink took a dead letter, its event is only in the exception: %s", why, extra=facts)
         in_doubt = bool(submitted.kept_in) or submitted.at is not None
         submitted.failed(DeadLetterError(f"no sink took the dead letter: {why}", in_doubt=in_doubt))
 
     def _works_again(self) -> None:
         if self._failing:
             self._failing = False
-            _log.info("dead letters are written again")
+            took = self._loop.time() - self._failing_since
+            facts = {"line": "deadletter.recovered", "duration": took}
+            _log.info("dead letters are written again after %.1f s", took, extra=facts)
 
     # --- late outcomes -------------------------------------------------------------
 
@@ -281,7 +287,9 @@ class Writer:
         try:
             await sink.resolve(resolutions, self._loop.time() + _RESOLVING_TAKES)
         except Exception as error:  # noqa: BLE001 - a sink of the user's may raise anything
-            _log.warning("%s was not told what became of %d dead letters: %s", sink.name, len(resolutions), error)
+            facts = {"line": "deadletter.unresolved", "sink": sink.name, "records": len(resolutions)}
+            text = "%s was not told what became of %d dead letters: %s"
+            _log.warning(text, sink.name, len(resolutions), error, extra=facts)
 
     # --- close ---------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from eventpub.abc import (
     Acked,
@@ -37,6 +38,7 @@ from eventpub.transports.kafka.metadata import Metadata
 from eventpub.transports.kafka.patience import PatientConnect
 from eventpub.transports.kafka.pool import Pool
 from eventpub.transports.kafka.producer_id import ProducerIds
+from eventpub.transports.kafka.reach import Reach
 from eventpub.transports.kafka.silence import SilenceWatch
 from eventpub.transports.kafka.topics import STALE_LEADER
 
@@ -169,16 +171,38 @@ class _Running:
         async def connect_once(address: Address) -> wire.Connection:
             return await wire.connect(address, access)
 
-        connect = PatientConnect(connect_once, as_seconds("connect_timeout", config.connect_timeout))
-        self._contact = Contact(config.addresses, connect, as_seconds("metadata_timeout", config.metadata_timeout))
-        self._pool = Pool(connect, self, self._on_trouble)
-        self.metadata = Metadata(self._contact, self._pool.update, self._on_count)
+        self._reach = Reach()
+        self._try_to_connect = PatientConnect(connect_once, as_seconds("connect_timeout", config.connect_timeout))
+        patience = as_seconds("metadata_timeout", config.metadata_timeout)
+        self._contact = Contact(config.addresses, self._connect_to_ask, patience)
+        self._pool = Pool(self._connect, self, self._on_trouble)
+        self.metadata = Metadata(self._contact, self._pool.update, self._on_count, self._reach)
         self.producer_ids = ProducerIds(self._contact)
         self.leaders = self.metadata.topics.leaders
         self.silence = SilenceWatch(self._pool, self.leaders, self.metadata)
         self.find_outbox = self._pool.find
         self._task = self.loop.create_task(self.metadata.run(), name="eventpub metadata")
         self._task.add_done_callback(_report_end)
+
+    async def _connect(self, address: Address) -> wire.Connection:
+        try:
+            link = await self._try_to_connect(address)
+        except ConnectionFault as fault:
+            self._reach.lost(str(address), fault, self.loop.time())
+            raise
+        self._reach.reached(str(address), self.loop.time())
+        return link
+
+    async def _connect_to_ask(self, address: Address) -> wire.Connection:
+        link = await self._connect(address)
+        link.on_lost = partial(self._on_lost_contact, link)
+        return link
+
+    def _on_lost_contact(self, link: wire.Connection, fault: ConnectionFault) -> None:
+        # While nobody publishes, nothing else would show that the brokers are gone.
+        if self._contact.keeps(link) and not self._closed:
+            self._reach.lost(link.broker, fault, self.loop.time())
+            self.metadata.want_all()
 
     async def aclose(self, deadline: float) -> None:
         """End everything at once, then wait until the loop has closed the sockets."""
@@ -257,6 +281,9 @@ class _Running:
         self._tell(self._listener.on_partitions, topic, count)
 
     def _on_trouble(self) -> None:
+        for line in (outbox.line for _, outbox in self._pool.outboxes()):
+            if line.link is None and line.fault is not None:
+                self._reach.lost(str(line.address), line.fault, self.loop.time())
         self.metadata.want_all()
 
     @staticmethod

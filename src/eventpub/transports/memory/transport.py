@@ -48,6 +48,7 @@ class MemoryTransport:
     _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
     _closed: bool = field(default=False, init=False)
     _answered: bool = field(default=False, init=False)
+    _greeting: asyncio.TimerHandle | None = field(default=None, init=False)
     _producer_id: ProducerId | None = field(default=None, init=False)
     _counts: dict[str, int] = field(default_factory=dict, init=False)
     _connections: dict[tuple[str, Acks], Connection] = field(default_factory=dict, init=False)
@@ -58,16 +59,19 @@ class MemoryTransport:
         return f"<MemoryTransport {state} on {self.broker!r}>"
 
     async def start(self, listener: TransportListener, /) -> None:
-        """Attach to the broker; nothing is asked of it yet."""
+        """Attach to the broker, and look for an answer in the background."""
         if self._loop is not None:
             raise UsageError("a MemoryTransport is started once: make another for the same broker")
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self.broker.attach(self)
+        self._greet()
 
     async def aclose(self, deadline: float, /) -> None:  # noqa: ARG002 - nothing here takes time
         """End every pending call with its value; no timer is left."""
         self._closed = True
+        if self._greeting is not None:
+            self._greeting.cancel()
         self.broker.detach(self)
         for connection in self._connections.values():
             connection.close()
@@ -84,7 +88,9 @@ class MemoryTransport:
 
     def problems(self) -> tuple[str, ...]:
         """Say of each broker why it is not there, unless one is."""
-        return () if self.broker.answering() else self.broker.troubles()
+        if not self.broker.answering():
+            return self.broker.troubles()
+        return () if self._answered else ("no broker has answered yet",)
 
     async def partitions(self, topic: str, /, *, fresh: bool = False) -> int | Rejected:
         """Return the topic's partition count, from memory unless *fresh*."""
@@ -148,9 +154,23 @@ class MemoryTransport:
             for topic in tuple(self._counts):
                 if (count := self.broker.count(topic)) is not None:
                     self._learn(topic, count)
+        self._greet()
         self._changed.open()
         for connection in self._connections.values():
             connection.released.open()  # its leader may be another one now
+
+    def _greet(self) -> None:
+        # As a client of Kafka asks for metadata when it starts: who never publishes gets ready, too.
+        node = None if self._answered or self._closed else self.broker.answering()
+        if node is not None and self._greeting is None:
+            self._greeting = self._started()[0].call_later(node.latency, self._greeted, node)
+
+    def _greeted(self, node: Node) -> None:
+        self._greeting = None
+        if node.answers:
+            self._answered = True
+        else:
+            self._greet()
 
     async def _ask(self, topic: str) -> int | Rejected:
         answers, patient_until = 0, self._now() + (KNOWN_BEFORE if topic in self._counts else 0)
