@@ -122,10 +122,11 @@ class Cluster:
         """Let topic *name* have *total* partitions; clients that know it learn of it at once."""
         self._grow(self._topic(name), total)
 
-    def records(self, topic: str, partition: int | None = None) -> tuple[LoggedRecord, ...]:
+    def records(self, topic: str | None = None, partition: int | None = None) -> tuple[LoggedRecord, ...]:
         """Return what a consumer would read, in the order in which it was appended.
 
-        An unknown topic is an empty one. What replicas lack is not there yet.
+        Without a name, of all topics. An unknown topic is an empty one. What replicas lack is not
+        there yet.
         """
         ranked = [pair for log in self._logs(topic, partition) for pair in log.records()]
         return tuple(record for _, record in sorted(ranked, key=itemgetter(0)))
@@ -264,11 +265,11 @@ class Cluster:
             return None
         return topic.partitions[partition.partition]
 
-    def _logs(self, topic: str, partition: int | None) -> Iterator[PartitionLog]:
-        found = self._topics.get(topic)
-        for each in found.partitions if found else ():
-            if partition in {None, each.log.partition.partition}:
-                yield each.log
+    def _logs(self, topic: str | None, partition: int | None) -> Iterator[PartitionLog]:
+        for found in self._topics.values():
+            for each in found.partitions if topic in {None, found.name} else ():
+                if partition in {None, each.log.partition.partition}:
+                    yield each.log
 
     def _changed(self) -> None:
         for observer in tuple(self._observers):
