@@ -47,7 +47,7 @@ def test_the_wheel_holds_every_module_and_the_typing_marker(wheel: zipfile.ZipFi
     names = wheel.namelist()
     assert {module.as_posix() for module in MODULES} <= set(names)
     assert "eventpub/py.typed" in names
-    assert {name.split("/")[0].split("-")[0] for name in names} == {"eventpub"}
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"eventpub", "_eventpub_pytest.py"}
 
 
 def test_the_wheel_passes_the_contents_check(wheel: zipfile.ZipFile) -> None:

@@ -85,6 +85,13 @@ def test_functions_publish_what_they_return() -> None:
     assert re.search(r"EventTooLargeError, and yet the task is there: Task\(task_id='3'", said), said
 
 
+def test_the_tests_of_an_example_pass() -> None:
+    """A service is tested as the guide says, failures included."""
+    assert re.match(
+        r"\.{5} .*\n5 passed", run("-m", "pytest", "-q", "-p", "no:cacheprovider", "examples/test_orders.py")
+    )
+
+
 STORY = r"""order 3: not persisted, dead letter [0-9a-f-]{36} in spool .*
 5 +orders +order\.placed +budget: UnavailableError .* safe
 .*5 to be replayed

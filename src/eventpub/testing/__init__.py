@@ -1,12 +1,18 @@
-"""Brokers for tests, with faults on demand and nothing to install; a ledger of what was promised, and its checker."""
+"""Brokers for tests, with faults on demand; assertions about what was published; a ledger of promises, and its checker.
+
+pytest finds the fixtures ``memory_broker``, ``memory_publisher`` and ``embedded_kafka`` by itself
+(docs/guides/testing.md).
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from eventpub.testing.assertion import assert_published
 from eventpub.testing.checker import check_ledger
 from eventpub.testing.embedded import EmbeddedKafka
 from eventpub.testing.ledger import Ledger, Word
+from eventpub.testing.published import published
 from eventpub.testing.recorder import Recorder
 from eventpub.testing.verdict import Verdict
 from eventpub.testing.violation import Invariant, Violation
@@ -23,7 +29,9 @@ __all__ = [
     "Verdict",
     "Violation",
     "Word",
+    "assert_published",
     "check_ledger",
+    "published",
 ]
 
 
