@@ -72,7 +72,8 @@ class Engine:
         self._troubles = Troubles()
         self._admission = Admission(limits)
         self._deadlines = Deadlines()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = 0.0
         self._topics: dict[str, Topic] = {}
         self._drains: list[Drain] = []
         self._abandoned: OrderedDict[WireBatch, Batch] = OrderedDict()
@@ -275,10 +276,13 @@ class Engine:
     def _set_timer(self) -> None:
         due = self._deadlines.next_due()
         if self._timer is not None:
-            if due is not None and self._timer.when() <= due:
+            # Noted here, because uvloop returns a handle that has no when() for what is due now.
+            if due is not None and self._timer_at <= due:
                 return
             self._timer.cancel()
-        self._timer = None if due is None else self.loop.call_at(due, self._on_timer, context=self.background)
+        self._timer = None
+        if due is not None:
+            self._timer, self._timer_at = self.loop.call_at(due, self._on_timer, context=self.background), due
 
     def _on_timer(self) -> None:
         self._timer = None
