@@ -13,9 +13,11 @@ import doctest
 import inspect
 import io
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType
 from typing import Any
+from unittest import SkipTest
 
 from sybil import Example, Sybil
 from sybil.evaluators.python import pad
@@ -33,18 +35,24 @@ _FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 def run(page: Path) -> int:
     """Run *page* from top to bottom; return how many Python blocks it had."""
+    blocks: int = namespace_of(page)["_blocks"]
+    return blocks
+
+
+def namespace_of(page: Path) -> dict[str, Any]:
+    """Run *page* from top to bottom; return what it has defined."""
     sybil = Sybil(parsers=[CodeBlockParser("python", _run_block), CodeBlockParser("text", _compare), SkipParser()])
     document = sybil.parse(page)
     with virtual_time.runner() as runner:
-        document.namespace.update(_runner=runner, _printed=None, _blocks=0)
+        document.namespace.update(_runner=runner, _printed=None, _blocks=0, find_spec=find_spec)
         try:
             for example in document.examples():
-                example.evaluate()
+                with contextlib.suppress(SkipTest):  # the page says of this block what it needs
+                    example.evaluate()
         finally:
             for publisher in [value for value in document.namespace.values() if isinstance(value, Publisher)]:
                 runner.run(publisher.aclose(0))
-    blocks: int = document.namespace["_blocks"]
-    return blocks
+    return document.namespace
 
 
 def _run_block(example: Example) -> None:
