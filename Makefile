@@ -14,9 +14,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 UV     := .cache/uv/bin/uv
 JARS   := .cache/kafka/libs/.complete
+DRAWER := .cache/mermaid/mermaid.esm.min.mjs
 
 .DEFAULT_GOAL := help
-.PHONY: help venv kafka jars-if-possible demo test lint typing bench torture format lock minimum
+.PHONY: help venv kafka jars-if-possible drawer-if-possible demo test lint typing docs bench torture format lock minimum
 
 help: ## List the verbs.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -40,6 +41,10 @@ lint: venv ## Check style, import directions, dependencies, spelling and metadat
 typing: venv ## Check types: mypy strict on everything, pyright on the public surface.
 	@echo "mypy" && $(BIN)/mypy
 	@echo "pyright" && $(BIN)/pyright
+
+docs: venv drawer-if-possible ## Build the documentation into build/docs, warnings being errors.
+	@$(BIN)/python -m sphinx -W --keep-going --quiet -d build/doctrees docs build/docs
+	@echo "make: build/docs/index.html; to have diagrams drawn: $(BIN)/python -m http.server --bind 127.0.0.1 -d build/docs"
 
 bench: venv kafka ## Measure eventpub beside aiokafka on Apache Kafka.
 	@$(BIN)/python -m benchmarks.publish $(ARGS)
@@ -96,6 +101,24 @@ $(JARS): tools/kafka/pom.xml
 	@said=$$(mvn -q -B -f tools/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime \
 	  -DoutputDirectory=$(CURDIR)/.cache/kafka/libs 2>&1) || { echo "$$said" >&2; exit 1; }
 	@touch $@
+
+# Diagrams are drawn in the reader's browser by a copy of mermaid beside the pages, which npm fetches.
+drawer-if-possible:
+	@if ! command -v npm >/dev/null; then echo "make: there is no npm here, so diagrams stay text"; \
+	else $(MAKE) $(DRAWER) || echo "make: mermaid could not be fetched, so diagrams stay text"; fi
+
+MERMAID        := mermaid-11.12.1
+MERMAID_SHA256 := 3bd65ddefe97fb2e01d976a01d4078f8d773bfc56c6a75a9abf08b564ce0f8b2
+
+$(DRAWER):
+	@echo "make: fetching $(MERMAID) with npm into .cache/mermaid (14 MB, once; its hash is checked)"
+	@rm -rf .cache/mermaid .cache/mermaid.new && mkdir -p .cache/mermaid.new
+	@cd .cache/mermaid.new && npm pack --silent $(subst mermaid-,mermaid@,$(MERMAID)) >/dev/null
+	@cd .cache/mermaid.new && $(PYTHON) -c 'import hashlib, sys; sys.exit(hashlib.sha256(open("$(MERMAID).tgz", "rb").read()).hexdigest() != "$(MERMAID_SHA256)")' \
+	  || { echo "make: $(MERMAID).tgz is not the file that it was" >&2; exit 1; }
+	@cd .cache/mermaid.new && tar -xzf $(MERMAID).tgz package/dist/mermaid.esm.min.mjs package/dist/chunks/mermaid.esm.min
+	@find .cache/mermaid.new -name '*.map' -delete
+	@mv .cache/mermaid.new/package/dist .cache/mermaid && rm -rf .cache/mermaid.new
 
 # Without Java or Maven the tests say so themselves, and fail if CI is set.
 jars-if-possible:
