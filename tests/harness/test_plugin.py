@@ -16,6 +16,13 @@ AUTO = STRICT.replace("strict", "auto")
 ANYIO = "[pytest]\n"
 WARNINGS = "filterwarnings = error\n"
 
+ON_ASYNCIO = """
+    import pytest
+
+    @pytest.fixture
+    def anyio_backend():
+        return "asyncio"
+"""
 PUBLISHES = """
     import pytest
     from eventpub import PublisherState, Record
@@ -72,7 +79,8 @@ def test_a_publisher_is_open_in_a_test_and_closed_after_it(
     run: Run, ini: str, mark: str, plugins: tuple[str, ...]
 ) -> None:
     """With either plugin, without a warning; each test has a publisher and a broker of its own."""
-    run(ini, *plugins, test_it=PUBLISHES.format(mark=mark) + NEXT).assert_outcomes(passed=3)
+    files = {"test_it": PUBLISHES.format(mark=mark) + NEXT}
+    run(ini, *plugins, conftest=ON_ASYNCIO, **files).assert_outcomes(passed=3)
 
 
 def test_a_publisher_is_open_on_the_loop_of_its_test(run: Run) -> None:
@@ -122,15 +130,10 @@ def test_a_publisher_that_cannot_be_had_says_why(run: Run) -> None:
     """No loop, trio, and two plugins that each want the test: a sentence, and no trace of ours."""
     files = {
         "test_plain": "def test_it(memory_publisher): ...",
-        "test_trio": """
-            import pytest
-
-            @pytest.fixture
-            def anyio_backend():
-                return "trio"
-
-            @pytest.mark.anyio
-            async def test_it(memory_publisher): ...
+        "test_trio": ON_ASYNCIO.replace("asyncio", "trio")
+        + """
+    @pytest.mark.anyio
+    async def test_it(memory_publisher): ...
         """,
     }
     result = run(STRICT, **files)
@@ -143,7 +146,7 @@ def test_a_publisher_that_cannot_be_had_says_why(run: Run) -> None:
 def test_two_plugins_that_want_the_same_test_are_told(run: Run) -> None:
     """pytest-asyncio's auto mode takes tests that are marked for anyio, and leaves it their fixtures."""
     test = PUBLISHES.format(mark="@pytest.mark.anyio")
-    result = run(AUTO, test_it=test)
+    result = run(AUTO, conftest=ON_ASYNCIO, test_it=test)
     result.assert_outcomes(errors=2)
     result.stdout.fnmatch_lines(["*set asyncio_mode = strict*"])
 
