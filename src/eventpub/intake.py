@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from anyio import current_effective_deadline
 
@@ -15,7 +15,7 @@ from eventpub.abc import Recorder
 from eventpub.budget import ENCLOSING_DEADLINE
 from eventpub.cloudevents import Encoder
 from eventpub.event import Event
-from eventpub.exceptions import EventTooLargeError, PublishError, UnavailableError, UsageError
+from eventpub.exceptions import EventPubError, EventTooLargeError, PublishError, UnavailableError, UsageError
 from eventpub.profile import MAX_REQUEST_BYTES, DeliveryProfile, Seconds, as_seconds
 from eventpub.profiles import Profiles
 from eventpub.record import Record
@@ -82,9 +82,13 @@ class Intake:
         """
         try:
             entry = self._entry(event, options, now, scoped=scoped)
-        except PublishError as error:
-            self.recorder.refused(error, group, now)
-            raise
+        except EventPubError as error:
+            if isinstance(error, PublishError):
+                self.recorder.refused(error, group, now)
+            # Crash reports show local variables: those of the frames below, and what the caller passed
+            # on to here, are key, payload and headers.
+            cast("dict[str, object]", options).clear()
+            raise error.with_traceback(None) from error.__cause__
         headers, entry.token = self.recorder.started(event, entry.record, group)
         if headers:
             entry.add_headers(headers)

@@ -317,6 +317,7 @@ class Publisher:
         """
         engine = self._open_engine(event)
         entry = self._intake.entry(event, options, engine.loop.time(), scoped=True)
+        del event, options  # crash reports show local variables, and these hold payload, key and headers
         future: asyncio.Future[Delivery | PublishError] = engine.loop.create_future()
         entry.waiter = future.set_result
         engine.accept(entry)
