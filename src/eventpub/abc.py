@@ -362,6 +362,17 @@ class Recorder(Protocol):
     ) -> None:
         """Note what became of an event that was `started`; ``None``: it was withdrawn. Its caller has been told."""
 
+    def delivered(
+        self,
+        topic: str,
+        tokens: Sequence[object | None],
+        deliveries: Sequence[Delivery],
+        history: tuple[Attempt, ...],
+        now: float,
+        /,
+    ) -> None:
+        """Note that all events of a batch were acknowledged now: `ended` for many."""
+
     def late(self, token: object | None, topic: str, outcome: Delivery | PublishError, /) -> None:
         """Note an answer that came after its event had `ended`."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from eventpub.exceptions import BufferFullError, PublishError
 from eventpub.statistics import PublisherStatistics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from eventpub._engine.desk import LetterWriter
     from eventpub._engine.lane import Lane
@@ -136,6 +136,31 @@ class Engine:
         else:
             entry.ended = True
             self._settle(entry, outcome)
+
+    def on_acked(self, entries: Sequence[Entry], deliveries: Sequence[Delivery]) -> None:
+        """Tell the callers of a whole batch. What `on_outcome` does, in one call instead of ten for each event."""
+        if any(entry.ended for entry in entries):
+            for entry, delivery in zip(entries, deliveries, strict=True):
+                self.on_outcome(entry, delivery)
+            return
+        batch, discard = entries[0].batch, self._deadlines.discard
+        for entry, delivery in zip(entries, deliveries, strict=True):
+            entry.ended, entry.outcome = True, delivery
+            discard(entry)
+            waiter, entry.waiter = entry.waiter, None
+            if waiter is not None:
+                # A caller who was cancelled in this very turn of the loop hears nothing.
+                with suppress(asyncio.InvalidStateError):
+                    waiter(delivery)
+        self._persisted += len(deliveries)
+        for entry in entries if self._drains else ():
+            self._note_end(entry)
+        history = () if batch is None else batch.history
+        tokens, now = [entry.token for entry in entries], self.loop.time()
+        self.recorder.delivered(deliveries[0].topic, tokens, deliveries, history, now)
+        if self._hooks.on_outcome:
+            for entry, delivery in zip(entries, deliveries, strict=True):
+                call(self._hooks.on_outcome, OutcomeDetails(entry.event_id, entry.record.topic, delivery))
 
     def _settle(self, entry: Entry, outcome: Delivery | PublishError) -> None:
         """Tell the caller, or file the event first; in both cases its room is free."""

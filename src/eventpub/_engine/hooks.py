@@ -43,4 +43,4 @@ def call(methods: list[Callable[[Any], object]], details: object) -> None:
         try:
             method(details)
         except Exception:  # noqa: BLE001 - whatever a user's function raises
-            _log.exception("a hook raised; the delivery is not affected")
+            _log.exception("a hook raised; the delivery is not affected", extra={"line": "hook.raised"})

@@ -166,5 +166,6 @@ class Lane:
         try:
             return await self._transport.produce(self.partition.name, batch.wire, batch.profile.acks, deadline)
         except Exception as error:  # noqa: BLE001 - a transport returns values; one that raises must not end the lane
-            _log.exception("%s: the transport raised instead of returning a value", self.partition.name)
+            text = "%s: the transport raised instead of returning a value"
+            _log.exception(text, self.partition.name, extra={"line": "transport.raised"})
             return InDoubt(None, error)

@@ -19,4 +19,4 @@ class Silent:
         return (), None
 
     watch = refused = many = many_cut = waited = attempt = _nothing
-    ended = late = writing = written = dead_letter = close = _nothing
+    ended = delivered = late = writing = written = dead_letter = close = _nothing

@@ -244,16 +244,16 @@ class Partition:
         self._listener.on_batch_ended(batch.entries)
 
     def _settle_acked(self, batch: Batch, ack: Acked, now: float) -> None:
-        topic, partition = self.name
-        on_outcome, attempts, offset = self._listener.on_outcome, len(batch.history), ack.offset
-        known, status, make = offset >= 0, PersistenceStatus.PERSISTED, Delivery._make
-        for entry in batch.entries:
-            timestamp, elapsed = ack.timestamp or entry.record.timestamp or 0, now - entry.started
-            where = offset if known else None
-            on_outcome(entry, make((topic, partition, where, timestamp, entry.event_id, attempts, elapsed, status)))
-            offset += 1
-        if known:
-            self._last_acked = offset - 1
+        (topic, partition), appended = self.name, ack.timestamp
+        attempts, status, make = len(batch.history), PersistenceStatus.PERSISTED, Delivery._make
+        deliveries = []
+        for offset, entry in enumerate(batch.entries, ack.offset):
+            where, timestamp = offset if ack.offset >= 0 else None, appended or entry.record.timestamp or 0
+            fields = (topic, partition, where, timestamp, entry.event_id, attempts, now - entry.started, status)
+            deliveries.append(make(fields))
+        if ack.offset >= 0:
+            self._last_acked = ack.offset + len(deliveries) - 1
+        self._listener.on_acked(batch.entries, deliveries)
 
     def _handed_over(self, batch: Batch, now: float) -> None:
         """acks=0: nobody will answer; whether it was appended stays open, and is no error."""

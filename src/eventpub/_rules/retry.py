@@ -44,7 +44,7 @@ def pause(policy: RetryPolicy, tried: Tried, now: float) -> float | None:
             return None
         return max(0.0, float((policy.wait or _DEFAULT_WAIT)(state)))
     except Exception:  # noqa: BLE001 - whatever a user's predicate raises
-        _log.exception("the retry policy raised; no further attempt is made")
+        _log.exception("the retry policy raised; no further attempt is made", extra={"line": "retry.raised"})
         return None
 
 

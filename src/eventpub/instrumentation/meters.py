@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from opentelemetry.context import Context
@@ -103,6 +104,21 @@ class Meters:
     def _new(self, name: str) -> TopicMeters:
         meters = self.topics[name] = TopicMeters(name, self.book, self._client_id)
         return meters
+
+    @property
+    def measured(self) -> bool:
+        """Whether anybody could look at a histogram: before an SDK is loaded, nobody does."""
+        return "opentelemetry.sdk.metrics" in sys.modules
+
+    def delivered(self, topic: str, count: int) -> None:
+        """Count events that were persisted."""
+        meters = self.topics.get(topic) or self.topic(topic)
+        meters.persisted.value += count
+        meters.sent.value += count
+
+    def took(self, topic: str, seconds: float, context: Context) -> None:
+        """Measure how long one of them took."""
+        self._duration.record(seconds, self.topic(topic).succeeded, context)
 
     def succeeded(self, topic: str, delivery: Delivery, seconds: float, context: Context) -> None:
         """Count an event that was persisted, or handed to the socket."""

@@ -68,7 +68,8 @@ class Telemetry:
         """Log that telemetry raised, once."""
         if not self._complained:
             self._complained = True
-            _log.exception("telemetry raised; no delivery is affected, and more of it is not logged")
+            text = "telemetry raised; no delivery is affected, and more of it is not logged"
+            _log.exception(text, extra={"line": "telemetry.raised"})
 
     def watch(self, levels: Callable[[], Levels], /) -> None:
         """Read queue depth and the engine's own counters from *levels* when somebody collects."""
@@ -113,6 +114,29 @@ class Telemetry:
                 self._meters.failed(topic, outcome, now - started, around)
         except Exception:  # noqa: BLE001 - as in _guarded
             self.complain()
+
+    @_guarded(None)
+    def delivered(
+        self,
+        topic: str,
+        tokens: Sequence[object | None],
+        deliveries: Sequence[Delivery],
+        history: tuple[Attempt, ...],
+        now: float,
+        /,
+    ) -> None:
+        """End the spans of a batch, and count its events."""
+        self._meters.delivered(topic, len(deliveries))
+        measured = self._meters.measured
+        if not measured and not any(tokens):
+            return
+        for token, delivery in zip(tokens, deliveries, strict=True):
+            around = NO_CONTEXT
+            if isinstance(token, Trail):
+                around = _context_of(token)
+                token.end(delivery, history, now - delivery.elapsed, now)
+            if measured:
+                self._meters.took(topic, delivery.elapsed, around)
 
     @_guarded(None)
     def refused(self, error: PublishError, group: object | None, now: float, /) -> None:

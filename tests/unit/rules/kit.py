@@ -19,6 +19,8 @@ from eventpub.profile import CRITICAL, STANDARD, TELEMETRY, DeliveryProfile, Ret
 from eventpub.record import Record
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from eventpub._rules.batch import Batch
     from eventpub.abc import AttemptResult
     from eventpub.delivery import Attempt
@@ -74,6 +76,10 @@ class Desk:
             return
         entry.ended = True
         self.settle(entry, outcome)
+
+    def on_acked(self, entries: Sequence[Entry], deliveries: Sequence[Delivery], /) -> None:
+        for entry, delivery in zip(entries, deliveries, strict=True):
+            self.on_outcome(entry, delivery)
 
     def settle(self, entry: Entry, outcome: Delivery | PublishError) -> None:
         assert entry not in self.told, "told twice"
