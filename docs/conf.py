@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from sphinx.application import Sphinx
+from sphinx.highlighting import lexer_classes
 
 HERE = Path(__file__).parent
 
@@ -56,6 +57,8 @@ if (DRAWING / "mermaid.esm.min.mjs").exists():
     mermaid_height = "auto"
     mermaid_fullscreen = False
     myst_fence_as_directive = ["mermaid"]
+else:
+    lexer_classes["mermaid"] = lexer_classes["none"]
 
 LISTED = re.compile(r"^(?:- |\| )\[[^\]]*\]\(([\w/-]+)\.md\)", re.MULTILINE)
 

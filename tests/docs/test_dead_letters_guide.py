@@ -46,6 +46,9 @@ async def a_bad_night(kafka: EmbeddedKafka, spool: Path) -> None:
         await fail(publisher)
         kafka.forget_script()
         await asyncio.to_thread(kafka.down)
+        async with asyncio.timeout(20):
+            while publisher.health().ready:  # else a request could still be written, and be in doubt
+                await asyncio.sleep(0.01)
         await asyncio.gather(fail(publisher), fail(publisher), fail(publisher))
     await asyncio.to_thread(kafka.up)
 
@@ -66,9 +69,9 @@ def kafka(tmp_path: Path) -> Iterator[EmbeddedKafka]:
 
 
 def run(arguments: str, directory: Path, kafka: EmbeddedKafka) -> str:
-    """Return what a terminal of 100 columns shows of ``eventpub`` with *arguments*."""
+    """Return what a plain terminal of 80 columns shows of ``eventpub`` with *arguments*."""
     environment = {**os.environ, "EVENTPUB_BOOTSTRAP_SERVERS": kafka.bootstrap_servers}
-    environment |= {"TERM": "dumb", "COLUMNS": "100", "NO_COLOR": "1"}
+    environment |= {"TERM": "dumb", "COLUMNS": "80", "NO_COLOR": "1"}
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "eventpub", *shlex.split(arguments)]
     with subprocess.Popen(command, cwd=directory, env=environment, stdin=theirs, stdout=theirs, stderr=theirs):
