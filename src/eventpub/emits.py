@@ -237,7 +237,12 @@ def _log_failure(function: Callable[..., Any], error: Exception) -> None:
     # Of an error that is not eventpub's only the kind is known to hold no payload.
     shown = f"{type(error).__name__}: {error}" if isinstance(error, EventPubError) else type(error).__name__
     event_id = getattr(error, "event_id", None)
-    _log.error("%s: its event was not confirmed: %s", _name(function), shown, extra={"event_id": event_id})
+    _log.error(
+        "%s: its event was not confirmed: %s",
+        _name(function),
+        shown,
+        extra={"line": "emits.unconfirmed", "event_id": event_id},
+    )
 
 
 def _found(publisher: _T | UsageError) -> _T:

@@ -333,7 +333,8 @@ async def _written(
     except TimeoutError:
         failure = DeadLetterError("did not answer in its time", in_doubt=True)
     except Exception as error:  # noqa: BLE001 - a sink of the user's may raise anything
-        _log.exception("%s raised instead of returning results", sink.name)
+        facts = {"line": "sink.raised", "sink": sink.name}
+        _log.exception("%s raised instead of returning results", sink.name, extra=facts)
         failure = DeadLetterError(f"raised {type(error).__name__}", in_doubt=True)
     else:
         if len(results) == len(letters):

@@ -55,7 +55,8 @@ def error_responses(*, retry_after: int = 1, details: bool = False) -> Handlers:
         assert isinstance(error, PublishError)  # noqa: S101 - it is what this is registered for
         problem = problem_of(error)
         level = logging.ERROR if isinstance(error, RejectedError) else logging.WARNING
-        _log.log(level, "answered %d, event %s: %s", problem.status, error.event_id, error)
+        facts = {"line": "http.answered", "event_id": error.event_id, "topic": error.topic, "status": problem.status}
+        _log.log(level, "answered %d, event %s: %s", problem.status, error.event_id, error, extra=facts)
         if isinstance(connection, WebSocket):
             await _close(connection, error)
             return None

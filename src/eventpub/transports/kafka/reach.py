@@ -34,25 +34,24 @@ class Reach:
 
     def lost(self, broker: str, fault: ConnectionFault, now: float) -> None:
         """Note that a connection to *broker* ended or did not come about; of one fault it may be told twice."""
-        self._note(broker, fault, now, f"broker {broker} is lost: {fault}", "broker.lost")
+        self._note(broker, fault, now, f"broker {broker} is lost: {fault}", line="broker.lost")
 
     def reached(self, broker: str, now: float) -> None:
         """Note a connection to *broker*."""
-        self._recover(broker, now, f"broker {broker} is reached again", "broker.reached")
+        self._recover(broker, now, f"broker {broker} is reached again", line="broker.reached")
 
     def nobody(self, fault: ConnectionFault, now: float) -> None:
         """Note that no broker answered the last question."""
-        text = f"no broker answers, so nothing is sent until one does; the last one: {fault}"
-        self._note(_CLUSTER, fault, now, text, "cluster.lost")
+        text = f"no broker answers, events wait inside their budgets; the last one: {fault}"
+        self._note(_CLUSTER, fault, now, text, line="cluster.lost")
 
     def somebody(self, brokers: int, now: float) -> None:
         """Note an answer, from a cluster of that many *brokers*."""
         if not self._answered:
             self._answered = True
-            _log.info(
-                "connected: a cluster of %d brokers", brokers, extra={"line": "cluster.found", "brokers": brokers}
-            )
-        self._recover(_CLUSTER, now, "a broker answers again", "cluster.reached")
+            text = "connected: a cluster of %d broker%s"
+            _log.info(text, brokers, "s"[brokers == 1 :], extra={"line": "cluster.found", "brokers": brokers})
+        self._recover(_CLUSTER, now, "a broker answers again", line="cluster.reached")
 
     def _note(self, broker: str, fault: ConnectionFault, now: float, text: str, line: str) -> None:
         lost = self._lost.get(broker)
@@ -64,14 +63,13 @@ class Reach:
             return
         lost.fault = fault
         lost.failures += 1
-        kind = type(fault).__name__
-        untold = self._repeats.due((broker, kind), now)
+        # A refusal does not pass by itself: somebody has to change a setting.
+        level = logging.ERROR if isinstance(fault, AccessRefusedError) else logging.WARNING
+        untold = self._repeats.due((broker, level), now)
         if untold is None:
             return
         lost.told = True
-        facts = {"line": line, "broker": broker or None, "error_type": kind, "untold": untold}
-        # A refusal does not pass by itself: somebody has to change a setting.
-        level = logging.ERROR if isinstance(fault, AccessRefusedError) else logging.WARNING
+        facts = {"line": line, "broker": broker or None, "error_type": type(fault).__name__, "untold": untold}
         _log.log(level, "%s%s", text, and_more(untold), extra=facts)
 
     def _recover(self, broker: str, now: float, text: str, line: str) -> None:

@@ -75,7 +75,7 @@ class KafkaTransport:
         # Loading CA certificates takes the better part of a loop's patience.
         tls = await asyncio.to_thread(self._config.open_tls) if self._config.tls else self._config.open_tls()
         for weakness in self._config.weaknesses:
-            _log.warning("insecure=True allows this: %s", weakness)
+            _log.warning("insecure=True allows this: %s", weakness, extra={"line": "access.insecure"})
         self._running = _Running(wire.Access(self._config, self._client_id, tls), listener)
 
     async def aclose(self, deadline: float, /) -> None:
@@ -156,7 +156,8 @@ class KafkaTransport:
 
 def _report_end(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("the metadata task ended: nothing will be learned of topics any more", exc_info=error)
+        text = "the metadata task ended: nothing will be learned of topics any more"
+        _log.error(text, exc_info=error, extra={"line": "metadata.ended"})
 
 
 class _Running:
@@ -292,4 +293,4 @@ class _Running:
         try:
             call(*args)
         except Exception:  # noqa: BLE001 - whatever it is, it is not the connection's
-            _log.exception("a transport listener raised")
+            _log.exception("a transport listener raised", extra={"line": "listener.raised"})

@@ -73,7 +73,7 @@ def test_nobody_answers(log: pytest.LogCaptureFixture) -> None:
     reach.somebody(3, 5.0)
     reach.somebody(3, 6.0)
     assert [vars(entry)["line"] for entry in log.records] == ["cluster.lost", "cluster.found", "cluster.reached"]
-    assert log.messages[0].startswith("no broker answers, so nothing is sent until one does; the last one: ")
+    assert log.messages[0].startswith("no broker answers, events wait inside their budgets; the last one: ")
     assert log.messages[1:] == ["connected: a cluster of 3 brokers", "a broker answers again after 5.0 s"]
 
 
