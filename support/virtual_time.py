@@ -29,7 +29,16 @@ def new_loop(*, noop_cycles: int = 42) -> asyncio.AbstractEventLoop:
         noop_cycles: Empty turns before each jump. 42 lets chains of callbacks settle between
             two timers; 0 makes thousands of short steps half again as quick.
     """
-    return looptime.new_event_loop(start=0, idle_timeout=_IDLE_TIMEOUT, noop_cycles=noop_cycles)
+    loop = looptime.new_event_loop(start=0, idle_timeout=_IDLE_TIMEOUT, noop_cycles=noop_cycles)
+    join = loop.shutdown_default_executor
+
+    async def join_without_limit(_timeout: float | None = None) -> None:
+        await join()
+
+    # From Python 3.13 on the 300 s that executor threads get to end are a timer of the loop. A
+    # hand-made thread joins them, so the clock would jump there at once.
+    loop.shutdown_default_executor = join_without_limit  # type: ignore[method-assign]  # the class is looptime's
+    return loop
 
 
 def runner() -> asyncio.Runner:

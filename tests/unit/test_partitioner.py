@@ -7,7 +7,7 @@ import struct
 import pytest
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.partitioner import murmur2 as aiokafka_murmur2
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventpub.partitioner import murmur2, partition_for
@@ -47,6 +47,7 @@ def test_equals_the_vectors_of_kafkas_own_test(key: bytes, signed: int) -> None:
 
 
 @pytest.mark.parametrize("length", [*range(65), 255, 256, 257, 260, 1000])
+@settings(deadline=None)
 @given(data=st.data())
 def test_equals_aiokafka_at_every_length(length: int, data: st.DataObject) -> None:
     """The byte-by-byte implementation of aiokafka gives the same hash and partition, also past the table of formats."""
@@ -56,6 +57,7 @@ def test_equals_aiokafka_at_every_length(length: int, data: st.DataObject) -> No
     assert partition_for(key, 12) == DefaultPartitioner()(key, everywhere, everywhere)
 
 
+@settings(deadline=None)
 @given(key=st.binary(max_size=64), partitions=st.integers(1, 10_000))
 def test_a_partition_always_exists(key: bytes, partitions: int) -> None:
     """Whatever the sign of the hash in Java, the partition is one of the topic's."""
