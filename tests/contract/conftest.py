@@ -5,8 +5,8 @@ Memory runs in virtual time; the others are real sockets, in real time.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -15,31 +15,22 @@ from eventpub.testing import EmbeddedKafka
 from support import virtual_time
 from tests.contract.client import Client
 from tests.contract.clusters import Cluster, Embedded, Kafka, Memory
-
-LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+from tests.fix_loop import LoopFactory, real_loop
 
 _HERE = Path(__file__).parent
 _KAFKA_TIMEOUT = 120  # the first test starts the node
 
 
-def _memory() -> asyncio.AbstractEventLoop:
-    return virtual_time.new_loop()
-
-
-def _wire() -> asyncio.AbstractEventLoop:
-    return asyncio.new_event_loop()
-
-
-def _kafka() -> asyncio.AbstractEventLoop:
-    return asyncio.new_event_loop()
-
-
-_TIERS: dict[str, LoopFactory] = {"memory": _memory, "wire": _wire, "kafka": _kafka}
+@cache
+def _tiers(config: pytest.Config) -> dict[str, LoopFactory]:
+    real = real_loop(config)
+    # An object for each: a test's factory tells its tier.
+    return {"memory": virtual_time.new_loop, "wire": partial(real), "kafka": partial(real)}
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, LoopFactory]:
     """Run each test that asks for a cluster once on each tier."""
-    return _TIERS if "cluster" in getattr(item, "fixturenames", ()) else {"plain": asyncio.new_event_loop}
+    return _tiers(config) if "cluster" in getattr(item, "fixturenames", ()) else {"plain": real_loop(config)}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,7 +45,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _tier(item: pytest.Item) -> str | None:
     chosen = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    return next((name for name, factory in _TIERS.items() if any(factory is each for each in chosen)), None)
+    return next(
+        (name for name, factory in _tiers(item.config).items() if any(factory is each for each in chosen)), None
+    )
 
 
 @pytest.fixture
