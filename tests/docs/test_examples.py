@@ -92,6 +92,38 @@ def test_the_tests_of_an_example_pass() -> None:
     )
 
 
+def test_a_policy_is_asked_after_what_is_safe_only() -> None:
+    """Three attempts are three attempts, what they mean is not the policy's word, and the veto comes before it."""
+    said = run("examples/retry_policy.py")
+    acts = re.findall(r":\n((?:  asked .*\n)*)  -> (.*)", said)
+    assert [asked.count("asked") for asked, _ in acts] == [2, 3, 3, 0, 0], said
+    for (_, fate), expected in zip(
+        acts,
+        (
+            r"tasks\[0\]@0 persisted in .*, 3 attempts",
+            r"not persisted: UnavailableError, reason attempts, attempts 3",
+            r"possibly persisted: PossiblyPersistedError, reason attempts, attempts 3",
+            r"not persisted: EventTooLargeError, reason None, attempts 1",
+            r"possibly persisted: PossiblyPersistedError, reason no_retry, attempts 1",
+        ),
+        strict=True,
+    ):
+        assert re.fullmatch(expected, fate), said
+
+
+@pytest.mark.wire
+def test_migrating_changes_what_the_service_is_told() -> None:
+    """What aiokafka and tenacity said had failed is in the log, more than once; what eventpub said is so."""
+    before, after = run("examples/migrating.py").split("eventpub:\n")
+    assert re.findall(r"task [23]: failed, TimeoutError +[123] in the log", before) != [], before
+    assert re.findall(r"task (\d): (.*?)  +(\d) in the log", after) == [
+        ("1", "published", "1"),
+        ("2", "not persisted, try again later", "0"),
+        ("3", "not persisted, try again later", "0"),
+        ("4", "published", "1"),
+    ]
+
+
 STORY = r"""order 3: not persisted, dead letter [0-9a-f-]{36} in spool .*
 5 +orders +order\.placed +budget: UnavailableError .* safe
 .*5 to be replayed
