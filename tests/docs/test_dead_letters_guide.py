@@ -47,7 +47,8 @@ async def a_bad_night(kafka: EmbeddedKafka, spool: Path) -> None:
         kafka.forget_script()
         await asyncio.to_thread(kafka.down)
         async with asyncio.timeout(20):
-            while publisher.health().ready:  # else a request could still be written, and be in doubt
+            # Else a request could still be written, and be in doubt.
+            while publisher.health().ready:  # noqa: ASYNC110 - health() is asked, it tells nobody
                 await asyncio.sleep(0.01)
         await asyncio.gather(fail(publisher), fail(publisher), fail(publisher))
     await asyncio.to_thread(kafka.up)
@@ -72,11 +73,16 @@ def run(arguments: str, directory: Path, kafka: EmbeddedKafka) -> str:
     """Return what a plain terminal of 80 columns shows of ``eventpub`` with *arguments*."""
     environment = {**os.environ, "EVENTPUB_BOOTSTRAP_SERVERS": kafka.bootstrap_servers}
     environment |= {"TERM": "dumb", "COLUMNS": "80", "NO_COLOR": "1"}
-    ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "eventpub", *shlex.split(arguments)]
-    with subprocess.Popen(command, cwd=directory, env=environment, stdin=theirs, stdout=theirs, stderr=theirs):
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        command, cwd=directory, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as process:
         os.close(theirs)
-        said = b"".join(iter(lambda: read(ours), b""))
+        try:
+            said = b"".join(iter(lambda: read(ours), b""))
+        finally:
+            process.kill()  # it has ended, or the test's time has
     os.close(ours)
     return said.decode().replace("\r\n", "\n")
 
