@@ -43,7 +43,7 @@ typing: venv ## Check types: mypy strict on everything, pyright on the public su
 	@echo "pyright" && $(BIN)/pyright
 
 docs: venv drawer-if-possible ## Build the documentation into build/docs, warnings being errors.
-	@$(BIN)/python -m sphinx -W --keep-going --quiet -d build/doctrees docs build/docs
+	@$(BIN)/python -m sphinx -W --keep-going --quiet -a -d build/doctrees docs build/docs # all of them: each has the sidebar
 	@echo "make: build/docs/index.html; to have diagrams drawn: $(BIN)/python -m http.server --bind 127.0.0.1 -d build/docs"
 
 bench: venv kafka ## Measure eventpub beside aiokafka on Apache Kafka.
