@@ -218,9 +218,7 @@ async def test_an_epoch_that_is_left(log: pytest.LogCaptureFixture) -> None:
         broker.lose_next_ack(times=1_000)
         assert isinstance(await error_of(publisher.publish(record(1))), PossiblyPersistedError)
         await turns(3)
-    assert lines(log, "epoch") == [
-        "INFO t[0]: 1 records were given up in doubt, the partition goes on in its next epoch after 0"
-    ]
+    assert lines(log, "epoch") == ["INFO t[0]: a batch of 1 was given up in doubt, and the partition leaves epoch 0"]
     broker = one_partition()
     async with opened(broker) as publisher:
         await publisher.publish(record(1))

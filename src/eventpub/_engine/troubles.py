@@ -128,7 +128,7 @@ class Troubles:
         """Note a batch that was given up in doubt, at the cost of an epoch."""
         if not batch.stamp.idempotent or (untold := self._repeats.due(("epoch", partition.topic), now)) is None:
             return
-        text = "%s: %d records were given up in doubt, the partition goes on in its next epoch after %d%s"
+        text = "%s: a batch of %d was given up in doubt, and the partition leaves epoch %d%s"
         facts = {"line": "epoch.bumped", "topic": partition.topic, "partition": partition.partition}
         facts |= {"records": len(batch.entries), "epoch": batch.stamp.epoch}
         _log.info(text, partition, len(batch.entries), batch.stamp.epoch, and_more(untold), extra=facts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from eventpub._repeats import Repeats, and_more
-from eventpub.transports.kafka.errors import AccessRefusedError, ConnectionFault
+from eventpub.transports.kafka.errors import AccessRefusedError, ConnectionFault, ConnectionLostError
 
 _log = logging.getLogger("eventpub.brokers")
 _log.addHandler(logging.NullHandler())  # whoever publishes is told by his exception, and `health` says it too
@@ -15,13 +15,12 @@ _CLUSTER = ""
 
 
 class _Lost:
-    __slots__ = ("failures", "fault", "since", "told")
+    __slots__ = ("failures", "since", "told")
 
     def __init__(self, now: float) -> None:
         self.since = now
         self.failures = 0
         self.told = False
-        self.fault: ConnectionFault | None = None
 
 
 class Reach:
@@ -29,12 +28,25 @@ class Reach:
 
     def __init__(self) -> None:
         self._lost: dict[str, _Lost] = {}
+        self._ended: dict[str, ConnectionFault] = {}
         self._repeats = Repeats()
         self._answered = False
 
     def lost(self, broker: str, fault: ConnectionFault, now: float) -> None:
-        """Note that a connection to *broker* ended or did not come about; of one fault it may be told twice."""
+        """Note that no connection to *broker* came about."""
         self._note(broker, fault, now, f"broker {broker} is lost: {fault}", line="broker.lost")
+
+    def ended(self, broker: str, fault: ConnectionFault | None, now: float) -> None:
+        """Note what a connection to *broker* ended with; of one end it may be told twice."""
+        if not isinstance(fault, ConnectionLostError) or self._ended.get(broker) is fault:
+            return
+        # No warning: brokers and what lies between end connections that were idle, and the next one
+        # comes about. If it does not, the broker is lost; a request that was under way has failed.
+        self._ended[broker] = fault
+        untold = self._repeats.due((broker, "ended"), now)
+        if untold is not None:
+            facts = {"line": "connection.ended", "broker": broker, "untold": untold}
+            _log.info("%s%s", fault, and_more(untold), extra=facts)
 
     def reached(self, broker: str, now: float) -> None:
         """Note a connection to *broker*."""
@@ -59,9 +71,6 @@ class Reach:
             if len(self._lost) >= _BROKERS:
                 return
             lost = self._lost[broker] = _Lost(now)
-        if lost.fault is fault:
-            return
-        lost.fault = fault
         lost.failures += 1
         # A refusal does not pass by itself: somebody has to change a setting.
         level = logging.ERROR if isinstance(fault, AccessRefusedError) else logging.WARNING

@@ -202,7 +202,7 @@ class _Running:
     def _on_lost_contact(self, link: wire.Connection, fault: ConnectionFault) -> None:
         # While nobody publishes, nothing else would show that the brokers are gone.
         if self._contact.keeps(link) and not self._closed:
-            self._reach.lost(link.broker, fault, self.loop.time())
+            self._reach.ended(link.broker, fault, self.loop.time())
             self.metadata.want_all()
 
     async def aclose(self, deadline: float) -> None:
@@ -283,8 +283,8 @@ class _Running:
 
     def _on_trouble(self) -> None:
         for line in (outbox.line for _, outbox in self._pool.outboxes()):
-            if line.link is None and line.fault is not None:
-                self._reach.lost(str(line.address), line.fault, self.loop.time())
+            if line.link is None:
+                self._reach.ended(str(line.address), line.fault, self.loop.time())
         self.metadata.want_all()
 
     @staticmethod
