@@ -3,6 +3,7 @@
 #   ARGS="..."         passed on to the program behind the verb
 #   BROKER=kafka       demo and bench on Apache Kafka instead of the embedded broker
 #   PYTHON=python3.13  the interpreter that .venv is made with
+#   VENV=.cache/3.13   another place for .venv, so that each interpreter may have its own
 
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -17,7 +18,7 @@ JARS   := .cache/kafka/libs/.complete
 DRAWER := .cache/mermaid/mermaid.esm.min.mjs
 
 .DEFAULT_GOAL := help
-.PHONY: help venv kafka jars-if-possible drawer-if-possible demo test lint typing docs bench torture format lock minimum
+.PHONY: help venv kafka jars-if-possible drawer-if-possible demo test lint typing docs bench torture format lock minimum uvloop wheel
 
 help: ## List the verbs.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -71,6 +72,25 @@ minimum: $(UV) jars-if-possible ## Run the tests on the oldest versions allowed,
 	@$(UV) pip sync --quiet --python .cache/minimum --require-hashes requirements/minimum.txt
 	@$(UV) pip install --quiet --python .cache/minimum --no-deps --no-build-isolation -e .
 	@.cache/minimum/bin/python -m pytest $(ARGS)
+
+uvloop: venv jars-if-possible ## Run the tests that wait for real sockets and threads on uvloop (Linux).
+	@$(BIN)/python -m pytest --uvloop -n 2 --dist loadgroup tests/contract tests/kafka tests/portal tests/wire $(ARGS)
+
+# Not in .venv, which knows src: first as users have it, with what it declares, then with the tests beside it.
+wheel: venv ## Build the sdist and the wheel into dist, and test the wheel where src cannot be seen, in .cache/wheel.
+	@echo "building" && rm -rf dist && $(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	@$(BIN)/check-wheel-contents dist/*.whl
+	@echo "installing the wheel with every extra into .cache/wheel/venv"
+	@rm -rf .cache/wheel && $(BIN)/python -m venv --without-pip $(WHEEL_VENV) && cp -R docs pyproject.toml support tests .cache/wheel
+	@$(UV) pip install --quiet --python $(WHEEL_VENV) -c requirements/dev.txt "$$(echo dist/*.whl)[$$($(BIN)/python -c '$(EXTRAS)')]"
+	@$(WHEEL_VENV)/bin/eventpub --help >/dev/null && echo "eventpub --help: ok"
+	@cd .cache/wheel && echo "mypy" && $(abspath $(BIN))/mypy --python-executable venv/bin/python tests/typing
+	@cd .cache/wheel && echo "pyright" && $(abspath $(BIN))/pyright --pythonpath venv/bin/python
+	@$(UV) pip install --quiet --python $(WHEEL_VENV) -c requirements/dev.txt --group test
+	@cd .cache/wheel && venv/bin/python -m pytest -q -n 2 tests/unit tests/publisher tests/harness/test_plugin.py -m "not slow" $(ARGS)
+
+WHEEL_VENV := .cache/wheel/venv
+EXTRAS     := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"], sep=",")
 
 venv: $(VENV)/.stamp
 	@:
