@@ -41,7 +41,7 @@ def read_topic(bootstrap_servers: str, topic: str, *, timeout: float = 15) -> li
     with _consumer(bootstrap_servers) as consumer:
         partitions = _partitions(consumer, topic, timeout)
         consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
-        return sorted(_read_to_the_end(consumer, topic, partitions, timeout))
+        return sorted(_read_to_the_end(consumer, partitions, timeout))
 
 
 def partition_count(bootstrap_servers: str, topic: str, *, timeout: float = 15) -> int:
@@ -127,30 +127,20 @@ def _partitions(consumer: Consumer, topic: str, timeout: float) -> list[int]:
     return sorted(found.partitions)
 
 
-def _read_to_the_end(consumer: Consumer, topic: str, partitions: list[int], timeout: float) -> Iterator[ReadRecord]:
-    unfinished = dict.fromkeys(partitions, 0)  # and the offset that comes next
-    patience, trouble = time.monotonic() + timeout, ""
+def _read_to_the_end(consumer: Consumer, partitions: list[int], timeout: float) -> Iterator[ReadRecord]:
+    unfinished = set(partitions)
+    patience = time.monotonic() + timeout
     while unfinished:
         if time.monotonic() > patience:
-            raise TimeoutError(f"partitions {sorted(unfinished)} were not read to the end{trouble}")
+            raise TimeoutError(f"partitions {sorted(unfinished)} were not read to the end")
         message = consumer.poll(0.1)
         if message is None:
             continue
         error = message.error()
         if error is None:
-            record = _record(message)
-            if record.partition in unfinished:
-                unfinished[record.partition] = record.offset + 1
-            yield record
+            yield _record(message)
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
-            unfinished.pop(cast("int", message.partition()), None)
-        elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - likewise
-            # A broker that was started just now has not copied all of the log yet, and may be asked
-            # by who thinks that it still leads. Read on there: who leads is learned meanwhile.
-            trouble = f": {error.str()}"
-            time.sleep(0.05)
-            # Not seek(), which a partition without a fetch under way refuses.
-            consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in unfinished.items()])
+            unfinished.discard(message.partition())
         else:
             raise KafkaException(error)
 
