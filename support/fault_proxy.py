@@ -25,6 +25,7 @@ from support.loop_thread import LoopThread
 _HOST = "127.0.0.1"
 _CHUNK = 64 * 1024
 _SMALL_BUFFER = 64 * 1024  # in the kernel: who writes to a peer that does not read shall notice soon
+_TURNS_TO_BE_ACCEPTED = 5
 _LOOK_AGAIN = 0.005
 _FLUSHING_TAKES = 1.0
 _ANSWER_TAKES = 30.0
@@ -288,6 +289,8 @@ class FaultProxy:
     async def _close(self) -> None:
         for server in self._servers.values():
             server.close()
+        for _ in range(_TURNS_TO_BE_ACCEPTED):  # else a socket accepted just now would stay open
+            await asyncio.sleep(0)
         tasks = list(self._open.values())
         for task in tasks:
             task.cancel()
