@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import IO, Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import IO, TYPE_CHECKING, Any
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.progress import Progress  # half of Rich, which most commands do without
 
 
 def _default(value: object) -> str | None:
@@ -41,6 +45,11 @@ def stderr() -> Console:
 def _console(file: IO[str]) -> Console:
     # Made anew each time: what is a terminal may change, in tests it does.
     return Console(file=file, highlight=False, emoji=False, width=None if file.isatty() else _WIDE)
+
+
+def shown(progress: Progress) -> AbstractContextManager[object]:
+    """Show *progress* where it is not disabled: even then, Rich before 15 ends it with an empty line."""
+    return nullcontext() if progress.disable else progress
 
 
 def complain(text: str) -> None:

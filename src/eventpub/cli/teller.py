@@ -35,7 +35,7 @@ class Teller:
     @contextmanager
     def shown(self) -> Iterator[Teller]:
         """Show the progress bar, where there is somebody to see it."""
-        with self._progress:
+        with output.shown(self._progress):
             yield self
 
     def tell(self, outcome: Outcome, size: int) -> None:

@@ -85,10 +85,11 @@ def _progress(place: Place, which: Which) -> Iterator[Any]:
         with place.opened() as source:
             total = sum(1 for _ in which.among(source, open_only=True))
     bar = SpinnerColumn() if total is None else BarColumn()
-    with Progress(
+    progress = Progress(
         bar, TextColumn("{task.description}"), console=console, transient=True, disable=not console.is_terminal,
         redirect_stdout=False, redirect_stderr=False,
-    ) as progress:  # fmt: skip
+    )  # fmt: skip
+    with output.shown(progress):
         task = progress.add_task(f"replaying from {place}", total=total)
 
         def advance(report: ReplayReport) -> None:
