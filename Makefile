@@ -60,7 +60,7 @@ format: venv ## Apply the formatter and the linter's safe fixes.
 lock: $(UV) ## Compile requirements/*.txt again from pyproject.toml (newest allowed versions).
 	@echo "compiling requirements/dev.txt, minimum.txt and uv.txt"
 	@$(UV) pip compile $(COMPILE) --upgrade --group dev pyproject.toml -o requirements/dev.txt
-	@$(UV) pip compile $(COMPILE) --resolution lowest-direct --group test --group build pyproject.toml -o requirements/minimum.txt
+	@$(UV) pip compile $(COMPILE) --resolution lowest-direct --group test --group build --group oldest pyproject.toml -o requirements/minimum.txt
 	@echo 'uv>=0.13,<0.14' | $(UV) pip compile $(COMPILE) --upgrade - -o requirements/uv.txt
 
 # Addresses stay out of the files: index options are not asked for.

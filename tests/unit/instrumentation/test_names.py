@@ -27,6 +27,7 @@ CONVENTIONS: tuple[ModuleType, ...] = (
 )
 
 
+@pytest.mark.skipif(not hasattr(Schemas, "V1_44_0"), reason="the oldest conventions allowed know no schema so new")
 def test_schema() -> None:
     """The schema URL is that of the version the words were taken from, and the scope says which eventpub it is."""
     assert Schemas.V1_44_0.value == names.SCHEMA_URL
