@@ -124,6 +124,19 @@ def test_migrating_changes_what_the_service_is_told() -> None:
     ]
 
 
+def test_a_web_application_answers_with_what_became_of_its_event() -> None:
+    """Three situations, three answers, and in the log what two of them may have left there."""
+    said = run("examples/web_app.py", warned=r"(?s)answered 503, .*answered 202, .*")
+    for expected in (
+        r"ready: 200\n",
+        r"all is well: 201\n  .*persisted in",
+        r"no broker is there: 503, retry after 1 s\n  .*\"persistence\":\"not persisted\"",
+        r"no acknowledgement comes back: 202\n  .*\"persistence\":\"possibly persisted\"",
+        r"2 events are in the log\n",
+    ):
+        assert re.search(expected, said), said
+
+
 STORY = r"""order 3: not persisted, dead letter [0-9a-f-]{36} in spool .*
 5 +orders +order\.placed +budget: UnavailableError .* safe
 .*5 to be replayed
