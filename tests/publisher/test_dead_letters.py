@@ -29,6 +29,7 @@ from eventpub import (
     UsageError,
     delivery_budget,
 )
+from eventpub._engine import desk
 from eventpub.deadletter import DeadLetters, TopicSink
 from eventpub.transports.memory import MemoryBroker
 from tests.publisher.kit import (
@@ -476,6 +477,27 @@ async def test_a_sink_that_raises_is_left_for_the_next() -> None:
     async with opened(broker, dead_letters=keeping(Broken("first"), second), profile=QUICK) as publisher:
         await error_of(publisher.publish(record(1)))
     assert second.letters[0].doubtful_in == "first"
+
+
+async def test_a_letter_that_cannot_be_made_leaves_nobody_waiting(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller hears his outcome, room and budget are free, and the fault is logged."""
+
+    def fail(*_: object) -> None:
+        raise KeyError("bug")
+
+    monkeypatch.setattr(desk, "dead_letter_of", fail)
+    broker, sink = one_partition(), FakeSink()
+    broker.down()
+    async with opened(broker, dead_letters=keeping(sink), profile=QUICK) as publisher:
+        error = await error_of(publisher.publish(record(1)))
+        assert now() <= 2 + LATE
+        assert publisher.statistics().unconfirmed == 0
+        broker.up()
+        await publisher.publish(record(2))
+    assert error.dead_letter is None
+    assert "a dead letter could not be made" in caplog.text
 
 
 async def test_letters_that_end_together_are_written_together() -> None:

@@ -166,8 +166,14 @@ class Engine:
         """Tell the caller, or file the event first; in both cases its room is free."""
         if self._desk is None or isinstance(outcome, Delivery) or not entry.profile.dead_lettered:
             self._tell(entry, outcome)
-        else:
+            return
+        try:
             self._desk.file(entry, outcome)
+        except Exception:  # noqa: BLE001 - whatever it is: the caller waits, and a budget's timer would find the entry again
+            _log.exception("a dead letter could not be made, its event is only in the exception")
+            entry.filing = None
+            self._tell(entry, outcome)
+        else:
             self._free(entry)
 
     def _tell(self, entry: Entry, outcome: Delivery | PublishError) -> None:
