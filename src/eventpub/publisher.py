@@ -221,7 +221,8 @@ class Publisher:
         socket, task or timer is left. A request that a broker already received may still
         be appended: those events are reported possibly persisted. A second call returns
         the same report. Cancelled, it hurries: it settles at once what is left, then lets
-        the cancellation through.
+        the cancellation through. The last fifth of the time, at least a second and at most
+        half, is for writing dead letters, if there are any.
 
         Args:
             timeout: for draining; default: the longest ``delivery_timeout`` in use.
@@ -303,6 +304,9 @@ class Publisher:
         (``asyncio.timeout`` cannot be seen from here; give *timeout* there.) Cancelled
         before the event could have been written, it is withdrawn; else its delivery goes
         on, and its outcome reaches the hooks.
+
+        With ``dead_letters`` an event that was not delivered is kept first: that takes up to the
+        profile's ``dead_letter_timeout`` more, but never longer than the budgets around the call.
 
         Args:
             event: an `Event`, or a `Record` of raw bytes.
