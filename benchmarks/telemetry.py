@@ -23,7 +23,7 @@ import timeit
 from typing import TYPE_CHECKING
 
 from eventpub import Publisher
-from eventpub._engine.silent import Silent
+from eventpub._engine.noop import NoOpRecorder
 from eventpub._rules.entry import Entry
 from eventpub.cloudevents import Encoder
 from eventpub.delivery import Attempt, AttemptOutcome, Delivery
@@ -64,7 +64,7 @@ def prepare(kind: str) -> None:
 
 def recorder_for(kind: str) -> Recorder:
     """Return what the engine is given."""
-    return Silent() if kind == "none" else Telemetry("benchmark", SOURCE)
+    return NoOpRecorder() if kind == "none" else Telemetry("benchmark", SOURCE)
 
 
 def calls(recorder: Recorder) -> Callable[[], None]:
@@ -92,7 +92,7 @@ def calls(recorder: Recorder) -> Callable[[], None]:
 def of_calls(kind: str) -> float:
     """Return the microseconds of `calls`, less those of an empty loop's."""
     number = 4
-    timers = [timeit.Timer(calls(recorder)) for recorder in (recorder_for(kind), Silent())]
+    timers = [timeit.Timer(calls(recorder)) for recorder in (recorder_for(kind), NoOpRecorder())]
     full, empty = (min(timer.repeat(150, number)) for timer in timers)
     return (full - empty) / number / _AT_ONCE * 1e6
 
@@ -101,7 +101,7 @@ async def of_publish(kind: str) -> float:
     """Return the CPU of a publish in microseconds, a hundred at a time."""
     async with Publisher(MemoryBroker(), source=SOURCE) as publisher:
         if kind == "none":
-            publisher._engine.recorder = publisher._intake.recorder = Silent()  # type: ignore[union-attr]  # noqa: SLF001 - there is no switch
+            publisher._engine.recorder = publisher._intake.recorder = NoOpRecorder()  # type: ignore[union-attr]  # noqa: SLF001 - there is no switch
         events = [new_event() for _ in range(_AT_ONCE)]
         least = float("inf")
         for _ in range(30):

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 from opentelemetry.util._once import Once
 
-from eventpub.instrumentation.ledger import process_ledger
+from eventpub.instrumentation.instruments import process_instruments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -85,7 +85,7 @@ def sdk() -> Iterator[Sdk]:
 
 
 def _forget() -> None:
-    process_ledger.cache_clear()
+    process_instruments.cache_clear()
     trace._TRACER_PROVIDER = None  # noqa: SLF001 - no public way back
     trace._TRACER_PROVIDER_SET_ONCE = Once()  # noqa: SLF001 - as above
     metrics_globals._METER_PROVIDER = None  # noqa: SLF001 - as above

@@ -9,7 +9,7 @@ from typing import Any, TypedDict, cast
 
 from anyio import current_effective_deadline
 
-from eventpub._engine.silent import Silent
+from eventpub._engine.noop import NoOpRecorder
 from eventpub._rules.entry import Entry
 from eventpub.abc import Recorder
 from eventpub.budget import ENCLOSING_DEADLINE
@@ -64,7 +64,7 @@ class Intake:
     def __init__(self, encoder: Encoder, profiles: Profiles) -> None:
         self._encoder = encoder
         self._profiles = profiles
-        self.recorder: Recorder = Silent()
+        self.recorder: Recorder = NoOpRecorder()
 
     def entry(
         self, event: Event | Record, options: PublishOptions, now: float, *, scoped: bool, group: object | None = None

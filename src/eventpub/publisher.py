@@ -492,7 +492,7 @@ class Publisher:
         return f"<Publisher {self._state.value}>"
 
 
-class _Keeper(Publisher):
+class _DeadLetterPublisher(Publisher):
     """Writes dead letters for another publisher, and is nobody else's to find."""
 
     _findable = False
@@ -513,7 +513,7 @@ def _dead_letters(letters: DeadLetters | None, target: Target, client_id: str) -
     for sink in letters.sinks:
         if isinstance(sink, TopicSink):
             cluster = _cluster_of(sink, target)
-            sink.attach(_Keeper(cluster, profile=_KEEPING, client_id=f"{client_id}-dead-letters"))
+            sink.attach(_DeadLetterPublisher(cluster, profile=_KEEPING, client_id=f"{client_id}-dead-letters"))
     return letters
 
 

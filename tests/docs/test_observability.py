@@ -38,7 +38,7 @@ def test_every_line_of_the_log_is_explained() -> None:
 def test_every_field_is_explained() -> None:
     """Those that the lines of the engine, the brokers and the publisher carry."""
     known = words([row[0] for row in rows("field")])
-    files = ("_engine/troubles.py", "transports/kafka/reach.py", "publisher.py", "deadletter/writer.py")
+    files = ("_engine/attempt_log.py", "transports/kafka/broker_log.py", "publisher.py", "deadletter/writer.py")
     source = "\n".join((ROOT / "src/eventpub" / name).read_text() for name in files)
     used = {
         name

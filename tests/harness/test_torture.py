@@ -13,7 +13,7 @@ from unittest import mock
 
 import pytest
 
-from eventpub._engine import desk, engine, letters
+from eventpub._engine import dead_letters, engine, letter_of
 from eventpub._rules import admission, attempts, batch, deadlines, failures, sequence
 from eventpub._rules.partition import Partition
 from eventpub.deadletter import writer
@@ -86,7 +86,7 @@ def put_back_last(self: Partition, *batches: Any) -> None:
 
 def safe_to_replay(*facts: Any) -> DeadLetter:
     """Say of each letter that its event is not in the log."""
-    return replace(letters.dead_letter_of(*facts), status=PersistenceStatus.NOT_PERSISTED)
+    return replace(letter_of.dead_letter_of(*facts), status=PersistenceStatus.NOT_PERSISTED)
 
 
 def another_id(self: writer.Submitted, sink: Any) -> None:
@@ -115,7 +115,7 @@ BROKEN_LETTERS: dict[str, Any] = {
         mock.patch.object(writer.Submitted, "refused", lambda self, sink, _: self.written(sink)),
         {"I5"},
     ),
-    "letters in doubt told as safe": (mock.patch.object(desk, "dead_letter_of", safe_to_replay), {"I5"}),
+    "letters in doubt told as safe": (mock.patch.object(dead_letters, "dead_letter_of", safe_to_replay), {"I5"}),
     "an id for each sink": (mock.patch.object(writer.Submitted, "given_to", another_id), {"I5"}),
     "letters taken back from a sink": (
         mock.patch.object(writer.Submitted, "withdraw", lambda self: not self.ended),
@@ -136,7 +136,7 @@ def test_a_broken_rule_is_found(name: str) -> None:
 
 @pytest.mark.parametrize("name", BROKEN_LETTERS)
 def test_a_broken_rule_of_dead_letters_is_found(name: str) -> None:
-    """Each of them likewise, among the episodes that keep dead letters."""
+    """Each of them likewise, among the episodes that keep dead letter_of."""
     broken, expected = BROKEN_LETTERS[name]
     plans = (draw(seed, ARENA.faults, ARENA.pace) for seed in range(3_000))
     with broken:

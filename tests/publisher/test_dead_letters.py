@@ -29,7 +29,7 @@ from eventpub import (
     UsageError,
     delivery_budget,
 )
-from eventpub._engine import desk
+from eventpub._engine import dead_letters
 from eventpub.deadletter import DeadLetters, TopicSink
 from eventpub.transports.memory import MemoryBroker
 from tests.publisher.kit import (
@@ -487,7 +487,7 @@ async def test_a_letter_that_cannot_be_made_leaves_nobody_waiting(
     def fail(*_: object) -> None:
         raise KeyError("bug")
 
-    monkeypatch.setattr(desk, "dead_letter_of", fail)
+    monkeypatch.setattr(dead_letters, "dead_letter_of", fail)
     broker, sink = one_partition(), FakeSink()
     broker.down()
     async with opened(broker, dead_letters=keeping(sink), profile=QUICK) as publisher:

@@ -19,7 +19,7 @@ from eventpub import (
     UnavailableError,
     UnknownTopicError,
 )
-from eventpub._engine.troubles import Outage, Troubles
+from eventpub._engine.attempt_log import AttemptLog, Outage
 from eventpub.abc import TopicPartition
 from eventpub.delivery import Attempt, AttemptOutcome
 from eventpub.transports.memory import MemoryBroker
@@ -274,7 +274,7 @@ async def test_no_line_has_a_name_that_logging_keeps_for_itself(log: pytest.LogC
 
 def test_topics_in_trouble_are_bounded() -> None:
     """A thousand topics that fail are neither a thousand entries nor a thousand lines."""
-    troubles = Troubles()
+    troubles = AttemptLog()
     attempt = Attempt(0.0, 0.1, "b:1", AttemptOutcome.NOT_APPENDED, 19, "NOT_ENOUGH_REPLICAS")
 
     class Batch:
@@ -284,7 +284,7 @@ def test_topics_in_trouble_are_bounded() -> None:
     for n in range(1_000):
         troubles.failed(TopicPartition(f"t{n}", 0), Batch(), attempt, 0.0)  # type: ignore[arg-type]  # a fake
     assert len(troubles.open) == 200
-    assert len(troubles._repeats._kinds) == 201
+    assert len(troubles._limiter._kinds) == 201
 
 
 def test_an_outage_names_a_few_kinds() -> None:
@@ -301,11 +301,11 @@ class Deaf:
     open: tuple[()] = ()
 
 
-async def test_nothing_is_asked_of_troubles_while_all_is_well() -> None:
+async def test_nothing_is_asked_of_attempt_log_while_all_is_well() -> None:
     """An acknowledgement costs a truth test: `written` is not called."""
     broker = one_partition()
     async with opened(broker) as publisher:
         assert publisher._engine is not None
-        publisher._engine._troubles = Deaf()  # type: ignore[assignment]  # any call would raise
+        publisher._engine._attempt_log = Deaf()  # type: ignore[assignment]  # any call would raise
         assert isinstance(await publisher.publish(record(1)), Delivery)
         assert now() == 0

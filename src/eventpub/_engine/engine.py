@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
-from eventpub._engine.desk import Desk
+from eventpub._engine.attempt_log import AttemptLog, unheard
+from eventpub._engine.dead_letters import DeadLetterRouter
 from eventpub._engine.drain import Drain, DrainReport
 from eventpub._engine.hooks import Hooks, call
-from eventpub._engine.silent import Silent
+from eventpub._engine.noop import NoOpRecorder
 from eventpub._engine.topic import Topic
-from eventpub._engine.troubles import Troubles, unheard
 from eventpub._rules.admission import Admission
 from eventpub._rules.attempts import judge
 from eventpub._rules.deadlines import Deadlines
@@ -27,7 +27,7 @@ from eventpub.statistics import PublisherStatistics
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from eventpub._engine.desk import LetterWriter
+    from eventpub._engine.dead_letters import DeadLetterWriter
     from eventpub._engine.lane import Lane
     from eventpub._rules.batch import Batch
     from eventpub._rules.entry import Entry
@@ -53,7 +53,7 @@ class Engine:
         partitioner: Partitioner,
         hooks: Hooks,
         loop: asyncio.AbstractEventLoop,
-        letters: LetterWriter | None = None,
+        letters: DeadLetterWriter | None = None,
         client_id: str = "",
         recorder: Recorder | None = None,
     ) -> None:
@@ -66,10 +66,12 @@ class Engine:
         self.background = copy_context()
         self.listener = self  # of the partitions: their outcomes come here
         self._hooks = hooks
-        self.recorder: Recorder = recorder or Silent()
+        self.recorder: Recorder = recorder or NoOpRecorder()
         self.recorder.watch(self.levels)
-        self._desk = None if letters is None else Desk(letters, self._tell, hooks, self.recorder, loop, client_id)
-        self._troubles = Troubles()
+        self._router = (
+            None if letters is None else DeadLetterRouter(letters, self._tell, hooks, self.recorder, loop, client_id)
+        )
+        self._attempt_log = AttemptLog()
         self._admission = Admission(limits)
         self._deadlines = Deadlines()
         self._timer: asyncio.Handle | None = None
@@ -128,9 +130,9 @@ class Engine:
     def on_outcome(self, entry: Entry, outcome: Delivery | PublishError) -> None:
         """Tell *entry*'s caller, or whoever listens for late outcomes if he was told before."""
         if entry.ended:
-            if entry.filing is None or self._desk is None or not self._desk.take_late(entry.filing, outcome):
+            if entry.letter is None or self._router is None or not self._router.take_late(entry.letter, outcome):
                 self._late_outcomes += 1
-                self._troubles.late(entry, outcome, self.loop.time())
+                self._attempt_log.late(entry, outcome, self.loop.time())
                 self.recorder.late(entry.token, entry.record.topic, outcome)
                 call(self._hooks.on_late_outcome, OutcomeDetails(entry.event_id, entry.record.topic, outcome))
         else:
@@ -165,15 +167,15 @@ class Engine:
                 call(self._hooks.on_outcome, OutcomeDetails(entry.event_id, entry.record.topic, delivery))
 
     def _settle(self, entry: Entry, outcome: Delivery | PublishError) -> None:
-        """Tell the caller, or file the event first; in both cases its room is free."""
-        if self._desk is None or isinstance(outcome, Delivery) or not entry.profile.dead_lettered:
+        """Tell the caller, or make a dead letter of the event first; in both cases its room is free."""
+        if self._router is None or isinstance(outcome, Delivery) or not entry.profile.dead_lettered:
             self._tell(entry, outcome)
             return
         try:
-            self._desk.file(entry, outcome)
+            self._router.route(entry, outcome)
         except Exception:  # noqa: BLE001 - whatever it is: the caller waits, and a budget's timer would find the entry again
             _log.exception("a dead letter could not be made, its event is only in the exception")
-            entry.filing = None
+            entry.letter = None
             self._tell(entry, outcome)
         else:
             self._free(entry)
@@ -181,7 +183,7 @@ class Engine:
     def _tell(self, entry: Entry, outcome: Delivery | PublishError) -> None:
         entry.outcome = outcome
         self._count(outcome.status)
-        if entry.filing is None:
+        if entry.letter is None:
             self._free(entry)
         self._note_end(entry)
         waiter, entry.waiter = entry.waiter, None
@@ -202,7 +204,7 @@ class Engine:
         if isinstance(outcome, PublishError):
             history = outcome.history
             if outcome.kafka_code is not None and not history:
-                self._troubles.refused(outcome, now)
+                self._attempt_log.refused(outcome, now)
         else:
             history = () if entry.batch is None else entry.batch.history
         self.recorder.ended(entry.token, entry.record.topic, outcome, history, entry.started, now)
@@ -254,9 +256,9 @@ class Engine:
         self._attempts += 1
         if attempt.outcome in (AttemptOutcome.NOT_APPENDED, AttemptOutcome.IN_DOUBT):
             self._failed_attempts += 1
-            self._troubles.failed(partition, batch, attempt, self.loop.time())
-        elif self._troubles.open:
-            self._troubles.written(partition, self.loop.time())
+            self._attempt_log.failed(partition, batch, attempt, self.loop.time())
+        elif self._attempt_log.open:
+            self._attempt_log.written(partition, self.loop.time())
         oldest, facts = batch.entries[0], (len(batch.entries), batch.size, batch.profile.batch_size)
         self.recorder.attempt((oldest.token, oldest.started), partition.topic, facts, batch.history)
         if self._hooks.on_attempt:
@@ -264,7 +266,7 @@ class Engine:
 
     def on_abandoned(self, partition: TopicPartition, batch: Batch) -> None:
         """Remember a batch given up in doubt, for an answer that may still come."""
-        self._troubles.abandoned(partition, batch, self.loop.time())
+        self._attempt_log.abandoned(partition, batch, self.loop.time())
         if batch.wire is not None:
             self._abandoned[batch.wire] = batch
             self._abandoned_bytes += batch.size
@@ -279,8 +281,8 @@ class Engine:
         lane = self._topics[partition.topic].lane(partition.partition)
         if lane.partition.late(wire, result, self.loop.time()):
             lane.wake()
-            if isinstance(result, Acked) and self._troubles.open:
-                self._troubles.written(partition, self.loop.time())
+            if isinstance(result, Acked) and self._attempt_log.open:
+                self._attempt_log.written(partition, self.loop.time())
         elif (batch := self._abandoned.pop(wire, None)) is not None:
             self._abandoned_bytes -= batch.size
             self._report_abandoned(partition, batch, result)
@@ -384,13 +386,13 @@ class Engine:
         The last fifth of it, at least a second and at most half, is the dead-letter writer's.
         """
         end = self.loop.time() + timeout
-        draining = timeout if self._desk is None else timeout - min(max(timeout / 5, 1.0), timeout / 2)
+        draining = timeout if self._router is None else timeout - min(max(timeout / 5, 1.0), timeout / 2)
         with self._watched() as drain:
             hurry.add_done_callback(lambda _: drain.stop_waiting())
             self._end_waiters()
             self._stop_lingering(float("inf"))
             await drain.wait(self.loop.time() + draining)
-            drain.begin_closing(self._filed())
+            drain.begin_closing(self._routed())
             # A lane that is not halted takes what a closing transport answers for a refusal, and
             # one whose policy waits for nothing would try again for ever.
             for topic in self._topics.values():
@@ -407,21 +409,21 @@ class Engine:
 
     @contextmanager
     def _watched(self) -> Iterator[Drain]:
-        drain = Drain((*self._deadlines, *self._filed()), self.loop)
+        drain = Drain((*self._deadlines, *self._routed()), self.loop)
         self._drains.append(drain)
         try:
             yield drain
         finally:
             self._drains.remove(drain)
 
-    def _filed(self) -> Iterable[Entry]:
-        return () if self._desk is None else self._desk.open
+    def _routed(self) -> Iterable[Entry]:
+        return () if self._router is None else self._router.open
 
     async def _end_letters(self, end: float, hurry: asyncio.Future[None]) -> None:
         """Let the dead-letter writer have what is left of the time, or hurry."""
-        if self._desk is None:
+        if self._router is None:
             return
-        closing = self.loop.create_task(self._desk.aclose(max(end, self.loop.time() + _LETTERS_CLOSE)))
+        closing = self.loop.create_task(self._router.aclose(max(end, self.loop.time() + _LETTERS_CLOSE)))
         await asyncio.wait({closing, hurry}, return_when=asyncio.FIRST_COMPLETED)
         if not closing.done():
             closing.cancel()
@@ -478,6 +480,6 @@ class Engine:
             failed_attempts=self._failed_attempts,
             epoch_bumps=sum(partition.sequence.bumps for partition in partitions),
             mixed_cuts=sum(partition.mixed_cuts for partition in partitions),
-            dead_letters_written=self._desk.written if self._desk else 0,
-            dead_letters_failed=self._desk.failed if self._desk else 0,
+            dead_letters_written=self._router.written if self._router else 0,
+            dead_letters_failed=self._router.failed if self._router else 0,
         )

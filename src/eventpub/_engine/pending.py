@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from eventpub._engine.troubles import unheard
+from eventpub._engine.attempt_log import unheard
 from eventpub.exceptions import PublishError
 
 if TYPE_CHECKING:

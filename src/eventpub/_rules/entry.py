@@ -35,11 +35,11 @@ class Entry:
         partition: the partition it was routed to, once that is known.
         batch: the batch that holds its room in the buffer, once it was cut into one.
         has_room: whether it counts against the buffer.
-        ended: whether its outcome is known, or its caller withdrew it. He may be told later: see `filing`.
-        filing: the dead letter that it became.
+        ended: whether its outcome is known, or its caller withdrew it. He may be told later: see `letter`.
+        letter: the dead letter that it became.
         outcome: what the caller was told.
         token: what the recorder keeps of it.
-        waiter: how the caller is told; belongs to the engine, like `filing`.
+        waiter: how the caller is told; belongs to the engine, like `letter`.
     """
 
     __slots__ = (
@@ -49,8 +49,8 @@ class Entry:
         "ended",
         "event",
         "event_id",
-        "filing",
         "has_room",
+        "letter",
         "limit",
         "outcome",
         "partition",
@@ -85,7 +85,7 @@ class Entry:
         self.partition: Partition | None = None
         self.batch: Batch | None = None
         self.has_room = False
-        self.filing: Any = None
+        self.letter: Any = None
         self.ended = False
         self.token: Any = None
         self.outcome: Delivery | PublishError | None = None

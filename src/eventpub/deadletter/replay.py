@@ -67,8 +67,8 @@ async def replay(
         LogReadError: the dead-letter topic cannot be read.
     """
     # Imported late: a publisher keeps letters, and needs nothing of what sends them again.
-    from eventpub.deadletter.replaying.books import Books
     from eventpub.deadletter.replaying.run import CLIENT_ID, Run
+    from eventpub.deadletter.replaying.storage import Storage
 
     findings = Findings()
     with findings:
@@ -82,8 +82,8 @@ async def replay(
     place = Path(journal) if journal is not None else letters.journal
     assert place is not None  # noqa: S101 - checked above
     policy = Policy(include_possibly, verify, max_replays, filters.ids)
-    async with Books(letters, place, target, look_only=dry_run) as books:
-        run = Run(books, filters, policy, on_progress)
+    async with Storage(letters, place, target, look_only=dry_run) as storage:
+        run = Run(storage, filters, policy, on_progress)
         if dry_run:
             await run.look()
         else:

@@ -13,7 +13,7 @@ from eventpub.instrumentation import names, table
 if TYPE_CHECKING:
     from eventpub.delivery import Attempt
     from eventpub.exceptions import PublishError
-    from eventpub.instrumentation.ledger import Book, Count, Ledger
+    from eventpub.instrumentation.instruments import Count, Counters, Instruments
     from eventpub.receipt import Receipt
 
 TOPICS = 200  # counted by name; a publisher that makes up more has the rest counted together
@@ -32,11 +32,11 @@ class TopicMeters:
         succeeded: attributes of the duration of those that did not fail.
     """
 
-    __slots__ = ("_book", "_counts", "_failed", "base", "name", "persisted", "sent", "span", "start", "succeeded")
+    __slots__ = ("_counters", "_counts", "_failed", "base", "name", "persisted", "sent", "span", "start", "succeeded")
 
-    def __init__(self, name: str | None, book: Book, client_id: str) -> None:
+    def __init__(self, name: str | None, counters: Counters, client_id: str) -> None:
         self.name = name
-        self._book = book
+        self._counters = counters
         self._counts: dict[tuple[table.Metric, str], Count] = {}
         self._failed: dict[str, tuple[dict[str, str], Count]] = {}
         self.base = {} if name is None else {names.DESTINATION: name}
@@ -54,7 +54,7 @@ class TopicMeters:
         """Return this topic's count of *metric* where *attribute* is *value*."""
         count = self._counts.get((metric, value))
         if count is None:
-            count = self._counts[metric, value] = self._book.count(metric, {**self.base, attribute: value})
+            count = self._counts[metric, value] = self._counters.count(metric, {**self.base, attribute: value})
         return count
 
     def failed(self, error_type: str) -> tuple[dict[str, str], Count]:
@@ -71,7 +71,7 @@ class TopicMeters:
 
     def _sent_count(self, operation: dict[str, str]) -> Count:
         attributes = {name: value for name, value in operation.items() if name != names.OPERATION_TYPE}
-        return self._book.count(table.SENT, attributes)
+        return self._counters.count(table.SENT, attributes)
 
 
 class Meters:
@@ -81,17 +81,17 @@ class Meters:
         topics: what is known of those that are counted by name.
     """
 
-    def __init__(self, ledger: Ledger, client_id: str) -> None:
-        self._ledger = ledger
+    def __init__(self, instruments: Instruments, client_id: str) -> None:
+        self._instruments = instruments
         self._client_id = client_id
         self.topics: dict[str, TopicMeters] = {}
-        self.book = ledger.open()
-        self._others = TopicMeters(None, self.book, client_id)
-        self._duration = ledger.histogram(table.DURATION)
-        self._stages = ledger.histogram(table.STAGES)
-        self._records = ledger.histogram(table.BATCH_RECORDS)
-        self._size = ledger.histogram(table.BATCH_SIZE)
-        self._fill = ledger.histogram(table.BATCH_FILL)
+        self.counters = instruments.open()
+        self._others = TopicMeters(None, self.counters, client_id)
+        self._duration = instruments.histogram(table.DURATION)
+        self._stages = instruments.histogram(table.STAGES)
+        self._records = instruments.histogram(table.BATCH_RECORDS)
+        self._size = instruments.histogram(table.BATCH_SIZE)
+        self._fill = instruments.histogram(table.BATCH_FILL)
 
     def topic(self, name: str) -> TopicMeters:
         """Return the meters of topic *name*."""
@@ -102,7 +102,7 @@ class Meters:
         return meters
 
     def _new(self, name: str) -> TopicMeters:
-        meters = self.topics[name] = TopicMeters(name, self.book, self._client_id)
+        meters = self.topics[name] = TopicMeters(name, self.counters, self._client_id)
         return meters
 
     @property
@@ -169,11 +169,11 @@ class Meters:
             names.DEAD_LETTER_SINK: receipt.sink or "none",
             names.DEAD_LETTER_STATE: receipt.state,
         }
-        self.book.count(table.DEAD_LETTERS, attributes).value += 1
+        self.counters.count(table.DEAD_LETTERS, attributes).value += 1
 
     def close(self) -> None:
         """Keep the counts, and let go of the publisher."""
-        self._ledger.close(self.book)
+        self._instruments.close(self.counters)
 
 
 def error_type(error: PublishError | None) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from opentelemetry import trace
 
 from eventpub.delivery import Delivery
-from eventpub.instrumentation.ledger import process_ledger
+from eventpub.instrumentation.instruments import process_instruments
 from eventpub.instrumentation.meters import NO_CONTEXT, Meters
 from eventpub.instrumentation.spans import Spans
 from eventpub.instrumentation.trail import GroupSpan, Trail
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from eventpub.abc import Levels, WaitStage
     from eventpub.delivery import Attempt
     from eventpub.exceptions import PublishError
-    from eventpub.instrumentation.ledger import Ledger
+    from eventpub.instrumentation.instruments import Instruments
     from eventpub.letter import DeadLetter
     from eventpub.receipt import Receipt
     from eventpub.record import Headers, Record
@@ -56,11 +56,11 @@ class Telemetry:
     Args:
         client_id: of the publisher.
         source: the CloudEvents source of its events.
-        ledger: where it counts; default: that of the process.
+        instruments: where it counts; default: that of the process.
     """
 
-    def __init__(self, client_id: str, source: str | None, ledger: Ledger | None = None) -> None:
-        self._meters = Meters(ledger or process_ledger(), client_id)
+    def __init__(self, client_id: str, source: str | None, instruments: Instruments | None = None) -> None:
+        self._meters = Meters(instruments or process_instruments(), client_id)
         self._spans = Spans(source)
         self._complained = False
 
@@ -73,7 +73,7 @@ class Telemetry:
 
     def watch(self, levels: Callable[[], Levels], /) -> None:
         """Read queue depth and the engine's own counters from *levels* when somebody collects."""
-        self._meters.book.watch(levels)
+        self._meters.counters.watch(levels)
 
     # --- one event: not by the decorator, which costs 0.2 µs a call ---------------------
 

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
 from eventpub import Delivery
 from eventpub.deadletter import DeadLetters
 from eventpub.instrumentation import Telemetry
-from eventpub.instrumentation.ledger import process_ledger
+from eventpub.instrumentation.instruments import process_instruments
 from tests.publisher.kit import error_of, one_partition, opened, record, values
 from tests.publisher.sinks import FakeSink
 
@@ -128,7 +128,7 @@ async def test_a_processor_that_blocks(fresh: Sdk) -> None:
 
 def test_a_token_of_somebody_else(fresh: Sdk) -> None:
     """What is no token of telemetry's is nothing, instead of an error."""
-    telemetry = Telemetry("tests", None, process_ledger())
+    telemetry = Telemetry("tests", None, process_instruments())
     fresh.trace()
     telemetry.ended("token", "t", None, (), 0.0, 1.0)
     telemetry.many_cut("group", 1, 0.0)

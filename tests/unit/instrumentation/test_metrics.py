@@ -13,7 +13,7 @@ from opentelemetry.sdk.metrics.export import HistogramDataPoint
 from eventpub import BufferLimits, Record
 from eventpub.deadletter import DeadLetters
 from eventpub.instrumentation import meters, names, table
-from eventpub.instrumentation.ledger import process_ledger
+from eventpub.instrumentation.instruments import process_instruments
 from tests.publisher.kit import STEADY, Noted, error_of, one_partition, opened, record, turns
 from tests.publisher.sinks import FakeSink
 
@@ -233,7 +233,7 @@ async def test_collected_in_another_thread(sdk: Sdk) -> None:
         stop.set()
         thread.join()
     assert failures == []
-    assert process_ledger() is process_ledger()
+    assert process_instruments() is process_instruments()
 
 
 async def test_examples_name_the_publishs_trace(sdk: Sdk) -> None:

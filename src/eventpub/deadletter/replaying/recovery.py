@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from eventpub.abc import AttemptResult, Transport
-    from eventpub.deadletter.replaying.books import Books
+    from eventpub.deadletter.replaying.storage import Storage
     from eventpub.deadletter.replaying.verify import Evidence
     from eventpub.deadletter.spooling.journal import JournalBatch
     from eventpub.letter import DeadLetter, Resolution
@@ -47,13 +47,13 @@ class Recovery:
 
     Args:
         transport: that is started.
-        books: where the batches stand, and what reads partitions.
+        storage: where the batches stand, and what reads partitions.
         letters: those of all the batches, by id, as far as they are still there.
     """
 
-    def __init__(self, transport: Transport, books: Books, letters: Mapping[str, DeadLetter]) -> None:
+    def __init__(self, transport: Transport, storage: Storage, letters: Mapping[str, DeadLetter]) -> None:
         self._transport = transport
-        self._books = books
+        self._storage = storage
         self._letters = letters
         self._loop = asyncio.get_running_loop()
 
@@ -103,7 +103,7 @@ class Recovery:
         if len(letters) < len(batch.letters):
             return Undecided(batch, "letters of it were purged")
         try:
-            evidence = await self._books.search_in(batch.partition, letters)
+            evidence = await self._storage.search_in(batch.partition, letters)
         except ConfigurationError as error:
             return Undecided(batch, f"the broker does not remember it, and its log cannot be read: {error}")
         untold = next((found for found in evidence.values() if isinstance(found, Untold)), None)
@@ -112,7 +112,7 @@ class Recovery:
         return await self._done(batch, _present(letters, evidence))
 
     async def _done(self, batch: JournalBatch, resolutions: list[Resolution]) -> list[Resolution]:
-        await self._books.done(batch, resolutions)
+        await self._storage.done(batch, resolutions)
         return resolutions
 
     def _of(self, batch: JournalBatch) -> Sequence[DeadLetter | None]:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from eventpub.abc import Transport
-    from eventpub.deadletter.replaying.books import Books
     from eventpub.deadletter.replaying.filters import Filters
     from eventpub.deadletter.replaying.sender import Sender
+    from eventpub.deadletter.replaying.storage import Storage
     from eventpub.deadletter.spooling.store import StoredLetter
     from eventpub.letter import DeadLetter
     from eventpub.record import Record
@@ -40,29 +40,29 @@ class Run:
     """The letters of one replay, page by page."""
 
     def __init__(
-        self, books: Books, filters: Filters, policy: Policy, on_progress: Callable[[ReplayReport], object] | None
+        self, storage: Storage, filters: Filters, policy: Policy, on_progress: Callable[[ReplayReport], object] | None
     ) -> None:
-        self._books = books
+        self._storage = storage
         self._filters = filters
         self._policy = policy
         self._on_progress = on_progress
         self._tally = Tally()
         self._undecided: dict[str, str] = {}  # letters that an unfinished batch may have written, and why
-        config = books.source.config
+        config = storage.source.config
         self._notes = None if config is None else Notes(transport_for(config, CLIENT_ID))
 
     async def report(self) -> ReplayReport:
         """Return what was done."""
-        self._tally.unfinished = len(await self._books.unfinished())
-        self._tally.unreadable = await self._books.unreadable()
+        self._tally.unfinished = len(await self._storage.unfinished())
+        self._tally.unreadable = await self._storage.unreadable()
         return self._tally.report()
 
     async def look(self) -> None:
         """Say what would happen, and change nothing."""
-        batches = await self._books.unfinished()
+        batches = await self._storage.unfinished()
         begun = {letter_id for batch in batches for letter_id in batch.letters}
         self._undecided = dict.fromkeys(begun, "an earlier replay may have sent it; the next one settles that first")
-        async with aclosing(self._books.pages()) as pages:
+        async with aclosing(self._storage.pages()) as pages:
             async for page in pages:
                 chosen, _ = await self._choose(page)
                 self._tally.would_replay += [LetterNote.about(letter, "would be sent") for letter in chosen]
@@ -70,7 +70,7 @@ class Run:
 
     async def send(self, inner: Transport, timeout: float, rate: float | None, topic: str | None) -> None:
         """Settle what is unfinished, then send."""
-        transport = JournallingTransport(inner, self._books.journal, self._books.worker)
+        transport = JournallingTransport(inner, self._storage.journal, self._storage.worker)
         try:
             async with running(transport, timeout, rate) as sender:
                 if await self._recover(inner, timeout):
@@ -82,15 +82,15 @@ class Run:
                 await self._notes.aclose()
 
     async def _send_pages(self, transport: JournallingTransport, sender: Sender, topic: str | None) -> None:
-        async with aclosing(self._books.pages()) as pages:
+        async with aclosing(self._storage.pages()) as pages:
             async for page in pages:
                 await self._republish(page)
                 chosen, found = await self._choose(page)
-                await self._publish(await self._books.settle(found))
+                await self._publish(await self._storage.settle(found))
                 refusals = await sender.send(chosen, topic)
                 await self._take_over(transport)
                 self._tally.refused += [LetterNote.about(letter, str(error)) for letter, error in refusals]
-                await self._publish(await self._books.failed([refusal.letter for refusal in refusals]))
+                await self._publish(await self._storage.failed([refusal.letter for refusal in refusals]))
                 self._tell_progress()
                 if transport.stopped is not None:
                     return
@@ -106,7 +106,7 @@ class Run:
         now = wall_clock() / 1e9
         meant = [stored for stored in page if stored.state is State.OPEN and self._filters.match(stored, now)]
         plans = [(stored.letter, self._plan(stored, now)) for stored in meant]
-        evidence = await self._books.search([letter for letter, plan in plans if isinstance(plan, Verify)])
+        evidence = await self._storage.search([letter for letter, plan in plans if isinstance(plan, Verify)])
         chosen: list[DeadLetter] = []
         resolutions: list[Resolution] = []
         for letter, plan in plans:
@@ -132,11 +132,11 @@ class Run:
 
     async def _recover(self, transport: Transport, timeout: float) -> bool:
         """Settle what an earlier run has begun; false if nothing else may be sent before that."""
-        batches = await self._books.unfinished()
+        batches = await self._storage.unfinished()
         if not batches:
             return True
-        letters = await self._books.letters_of(batches)
-        recovery = Recovery(transport, self._books, letters)
+        letters = await self._storage.letters_of(batches)
+        recovery = Recovery(transport, self._storage, letters)
         try:
             for batch in batches:
                 outcome = await recovery.settle(batch, timeout)
@@ -144,7 +144,7 @@ class Run:
                     await self._leave_undecided(outcome)
                 else:
                     self._tally.replayed += len(outcome)
-                    await self._publish(self._books.source.resolved(outcome))
+                    await self._publish(self._storage.source.resolved(outcome))
         except TimeoutError as error:
             self._tally.stopped = str(error)
         return self._tally.stopped is None
@@ -152,7 +152,7 @@ class Run:
     async def _leave_undecided(self, left: Undecided) -> None:
         batch = left.batch
         if self._policy.include_possibly and not self._policy.verify:
-            await self._books.void(batch)  # asked for: its letters go again with the others
+            await self._storage.void(batch)  # asked for: its letters go again with the others
         elif not batch.letters:
             self._tally.stopped = (
                 f"batch {batch.number} of {batch.partition} may have been written, and {left.reason};"
@@ -166,12 +166,12 @@ class Run:
         """Count what was acknowledged, and tell the source's other readers."""
         resolutions, transport.resolutions = transport.resolutions, []
         self._tally.replayed += len(resolutions)
-        await self._publish(self._books.source.resolved(resolutions))
+        await self._publish(self._storage.source.resolved(resolutions))
 
     async def _republish(self, page: Sequence[StoredLetter]) -> None:
         """Tell other readers what the journal knows and the topic does not: the last run ended in between."""
         closed = [stored.resolution for stored in page if stored.state is not State.OPEN and stored.resolution]
-        await self._publish(self._books.source.resolved(closed))
+        await self._publish(self._storage.source.resolved(closed))
 
     async def _publish(self, records: Sequence[Record]) -> None:
         if self._notes is not None:

@@ -17,9 +17,9 @@ from eventpub.config import Address
 from eventpub.transports.kafka.answers import ClusterMetadata
 from eventpub.transports.kafka.backoff import RECONNECT, REFUSED, Backoff
 from eventpub.transports.kafka.bell import Bell, first_ring
+from eventpub.transports.kafka.broker_log import BrokerLog
 from eventpub.transports.kafka.contact import Contact
 from eventpub.transports.kafka.errors import AccessRefusedError, ConnectionFault
-from eventpub.transports.kafka.reach import Reach
 from eventpub.transports.kafka.topics import DENIALS_APART, DENIALS_BELIEVED, UNKNOWN_TOPIC_OR_PARTITION, Topic, Topics
 
 MAX_AGE = 300.0
@@ -38,14 +38,16 @@ OnBrokers = Callable[[Mapping[int, Address]], None]
 class Metadata:
     """Topics and leaders as the brokers tell them, asked for by one task (`run`)."""
 
-    def __init__(self, contact: Contact, on_brokers: OnBrokers, on_count: OnCount, reach: Reach | None = None) -> None:
+    def __init__(
+        self, contact: Contact, on_brokers: OnBrokers, on_count: OnCount, log: BrokerLog | None = None
+    ) -> None:
         self.topics = Topics()
         self.bell = Bell()
         self.answered = False
         self._contact = contact
         self._on_brokers = on_brokers
         self._on_count = on_count
-        self._reach = reach or Reach()
+        self._broker_log = log or BrokerLog()
         self._loop = asyncio.get_running_loop()
         self._nudge = Bell()
         self._round = 0
@@ -192,7 +194,7 @@ class Metadata:
 
     def _take(self, answer: ClusterMetadata) -> None:
         self._failures, self.answered = 0, True
-        self._reach.somebody(len(answer.brokers), self._loop.time())
+        self._broker_log.somebody(len(answer.brokers), self._loop.time())
         self._contact.update(answer.brokers.values())
         self._on_brokers(answer.brokers)
         for name, count in self.topics.take(answer, self._round, self._loop.time()).items():
@@ -201,7 +203,7 @@ class Metadata:
     def _not_answered(self, names: list[str], fault: ConnectionFault) -> None:
         self._wanted.update(names)
         self._failures += 1
-        self._reach.nobody(fault, self._loop.time())
+        self._broker_log.nobody(fault, self._loop.time())
         backoff = REFUSED if isinstance(fault, AccessRefusedError) else RECONNECT
         self._due = self._loop.time() + backoff.pause(self._failures)
 

@@ -27,6 +27,7 @@ from eventpub.profile import as_seconds
 from eventpub.record import Record
 from eventpub.transports.kafka import wire
 from eventpub.transports.kafka.bell import first_ring
+from eventpub.transports.kafka.broker_log import BrokerLog
 from eventpub.transports.kafka.contact import Contact
 from eventpub.transports.kafka.errors import (
     ConnectionFault,
@@ -38,7 +39,6 @@ from eventpub.transports.kafka.metadata import Metadata
 from eventpub.transports.kafka.patience import PatientConnect
 from eventpub.transports.kafka.pool import Pool
 from eventpub.transports.kafka.producer_id import ProducerIds
-from eventpub.transports.kafka.reach import Reach
 from eventpub.transports.kafka.silence import SilenceWatch
 from eventpub.transports.kafka.topics import STALE_LEADER
 
@@ -172,12 +172,12 @@ class _Running:
         async def connect_once(address: Address) -> wire.Connection:
             return await wire.connect(address, access)
 
-        self._reach = Reach()
+        self._broker_log = BrokerLog()
         self._try_to_connect = PatientConnect(connect_once, as_seconds("connect_timeout", config.connect_timeout))
         patience = as_seconds("metadata_timeout", config.metadata_timeout)
         self._contact = Contact(config.addresses, self._connect_to_ask, patience)
         self._pool = Pool(self._connect, self, self._on_trouble)
-        self.metadata = Metadata(self._contact, self._pool.update, self._on_count, self._reach)
+        self.metadata = Metadata(self._contact, self._pool.update, self._on_count, self._broker_log)
         self.producer_ids = ProducerIds(self._contact)
         self.leaders = self.metadata.topics.leaders
         self.silence = SilenceWatch(self._pool, self.leaders, self.metadata)
@@ -189,9 +189,9 @@ class _Running:
         try:
             link = await self._try_to_connect(address)
         except ConnectionFault as fault:
-            self._reach.lost(str(address), fault, self.loop.time())
+            self._broker_log.lost(str(address), fault, self.loop.time())
             raise
-        self._reach.reached(str(address), self.loop.time())
+        self._broker_log.reached(str(address), self.loop.time())
         return link
 
     async def _connect_to_ask(self, address: Address) -> wire.Connection:
@@ -202,7 +202,7 @@ class _Running:
     def _on_lost_contact(self, link: wire.Connection, fault: ConnectionFault) -> None:
         # While nobody publishes, nothing else would show that the brokers are gone.
         if self._contact.keeps(link) and not self._closed:
-            self._reach.ended(link.broker, fault, self.loop.time())
+            self._broker_log.ended(link.broker, fault, self.loop.time())
             self.metadata.want_all()
 
     async def aclose(self, deadline: float) -> None:
@@ -284,7 +284,7 @@ class _Running:
     def _on_trouble(self) -> None:
         for line in (outbox.line for _, outbox in self._pool.outboxes()):
             if line.link is None:
-                self._reach.ended(str(line.address), line.fault, self.loop.time())
+                self._broker_log.ended(str(line.address), line.fault, self.loop.time())
         self.metadata.want_all()
 
     @staticmethod

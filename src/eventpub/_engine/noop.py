@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from eventpub.record import Headers
 
 
-class Silent:
+class NoOpRecorder:
     """Notes nothing."""
 
     def _nothing(self, *_: object) -> None:

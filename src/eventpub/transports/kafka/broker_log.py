@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from eventpub._repeats import Repeats, and_more
+from eventpub._log_limit import LogLimiter, and_more
 from eventpub.transports.kafka.errors import AccessRefusedError, ConnectionFault, ConnectionLostError
 
 _log = logging.getLogger("eventpub.brokers")
@@ -23,13 +23,13 @@ class _Lost:
         self.told = False
 
 
-class Reach:
+class BrokerLog:
     """Of one client. Names are ``host:port``; times are those of the event loop."""
 
     def __init__(self) -> None:
         self._lost: dict[str, _Lost] = {}
         self._ended: dict[str, ConnectionFault] = {}
-        self._repeats = Repeats()
+        self._limiter = LogLimiter()
         self._answered = False
 
     def lost(self, broker: str, fault: ConnectionFault, now: float) -> None:
@@ -43,7 +43,7 @@ class Reach:
         # No warning: brokers and what lies between end connections that were idle, and the next one
         # comes about. If it does not, the broker is lost; a request that was under way has failed.
         self._ended[broker] = fault
-        untold = self._repeats.due((broker, "ended"), now)
+        untold = self._limiter.due((broker, "ended"), now)
         if untold is not None:
             facts = {"line": "connection.ended", "broker": broker, "untold": untold}
             _log.info("%s%s", fault, and_more(untold), extra=facts)
@@ -74,7 +74,7 @@ class Reach:
         lost.failures += 1
         # A refusal does not pass by itself: somebody has to change a setting.
         level = logging.ERROR if isinstance(fault, AccessRefusedError) else logging.WARNING
-        untold = self._repeats.due((broker, level), now)
+        untold = self._limiter.due((broker, level), now)
         if untold is None:
             return
         lost.told = True

@@ -37,7 +37,7 @@ class Count:
         self.value = 0
 
 
-class Book:
+class Counters:
     """The counts of one publisher. Written on its event loop; read by whoever collects, in any thread."""
 
     def __init__(self) -> None:
@@ -69,19 +69,19 @@ class Book:
                 self._counts.setdefault((metric, ()), Count()).value = total
         self._levels = None
 
-    def add(self, other: Book) -> None:
+    def add(self, other: Counters) -> None:
         """Take over the counts of *other*."""
         for (metric, attributes), count in other._counts.items():
             self._counts.setdefault((metric, attributes), Count()).value += count.value
 
 
-class Ledger:
-    """One set of instruments, and the books behind it."""
+class Instruments:
+    """One set of instruments, and the counters behind it."""
 
     def __init__(self, meter: Meter) -> None:
-        self._books: list[Book] = []
-        self._closed = Book()
-        self._lock = Lock()  # a book that is being closed must not be counted twice
+        self._all_counters: list[Counters] = []
+        self._closed = Counters()
+        self._lock = Lock()  # counters that are being closed must not be counted twice
         self._histograms: dict[Metric, Histogram] = {}
         self._instruments = [self._make(meter, metric) for metric in table.METRICS]
 
@@ -99,31 +99,31 @@ class Ledger:
         """Return the instrument of *metric*."""
         return self._histograms[metric]
 
-    def open(self) -> Book:
-        """Return the book of a new publisher."""
-        book = Book()
+    def open(self) -> Counters:
+        """Return the counters of a new publisher."""
+        counters = Counters()
         with self._lock:
-            self._books.append(book)
-        return book
+            self._all_counters.append(counters)
+        return counters
 
-    def close(self, book: Book) -> None:
+    def close(self, counters: Counters) -> None:
         """Keep the counts of a publisher that is closed, and let go of the rest. Safe to call twice."""
         with self._lock:
-            if book in self._books:
-                book.close()
-                self._closed.add(book)
-                self._books.remove(book)
+            if counters in self._all_counters:
+                counters.close()
+                self._closed.add(counters)
+                self._all_counters.remove(counters)
 
     def _observe(self, metric: Metric, _options: CallbackOptions) -> Iterable[Observation]:
         totals: dict[Attributes, int] = {}
         with self._lock:
-            for book in (self._closed, *self._books):
-                for attributes, value in book.read(metric):
+            for counters in (self._closed, *self._all_counters):
+                for attributes, value in counters.read(metric):
                     totals[attributes] = totals.get(attributes, 0) + value
         return [Observation(value, dict(attributes)) for attributes, value in totals.items()]
 
 
 @cache
-def process_ledger() -> Ledger:
-    """Return the ledger on the global meter provider, the one of now or the one that will be set."""
-    return Ledger(metrics.get_meter(names.SCOPE, names.VERSION, schema_url=names.SCHEMA_URL))
+def process_instruments() -> Instruments:
+    """Return the instruments on the global meter provider, the one of now or the one that will be set."""
+    return Instruments(metrics.get_meter(names.SCOPE, names.VERSION, schema_url=names.SCHEMA_URL))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from eventpub._engine.hooks import call
-from eventpub._engine.letters import dead_letter_of
+from eventpub._engine.letter_of import dead_letter_of
 from eventpub.abc import DeadLetterDetails
 from eventpub.delivery import Delivery
 from eventpub.envelope import wall_clock
@@ -41,8 +41,8 @@ class Submission(Protocol):
         """Keep what became of it later, wherever it lies or will lie."""
 
 
-class LetterWriter(Protocol):
-    """What the desk needs of ``deadletter.writer``."""
+class DeadLetterWriter(Protocol):
+    """What the router needs of ``deadletter.writer``."""
 
     async def open(self) -> None:
         """Begin work."""
@@ -56,7 +56,7 @@ class LetterWriter(Protocol):
         """Write what can be written by *deadline*, end the rest, leave nothing behind."""
 
 
-class Filing:
+class PendingLetter:
     """One event that is being kept."""
 
     __slots__ = ("entry", "error", "letter", "submission", "timer", "told")
@@ -70,8 +70,8 @@ class Filing:
         self.submission: Submission
 
 
-class Desk:
-    """Files what was not delivered, and tells each caller once.
+class DeadLetterRouter:
+    """Routes what was not delivered to the writer, and tells each caller once.
 
     Attributes:
         open: events whose callers are still to be told.
@@ -81,7 +81,7 @@ class Desk:
 
     def __init__(
         self,
-        writer: LetterWriter,
+        writer: DeadLetterWriter,
         tell: Callable[[Entry, Delivery | PublishError], None],
         hooks: Hooks,
         recorder: Recorder,
@@ -95,26 +95,26 @@ class Desk:
         self._loop = loop
         self._client_id = client_id
         self._offset = 0.0
-        self._filings: dict[Entry, Filing] = {}
+        self._pending: dict[Entry, PendingLetter] = {}
         self.written = 0
         self.failed = 0
 
     @property
     def open(self) -> Iterable[Entry]:
         """Events whose callers are still to be told."""
-        return self._filings.keys()
+        return self._pending.keys()
 
-    def file(self, entry: Entry, error: PublishError) -> None:
+    def route(self, entry: Entry, error: PublishError) -> None:
         """Keep *entry*, which ended as *error*; its caller is told when that is done, or at his limit."""
         now = self._loop.time()
         letter = dead_letter_of(entry, error, now, now + self._wall_offset(now), self._client_id)
-        filing = entry.filing = self._filings[entry] = Filing(entry, error, letter)
+        pending = entry.letter = self._pending[entry] = PendingLetter(entry, error, letter)
         deadline = now + entry.profile.dead_letter_timeout
-        filing.submission = self._writer.submit(letter, deadline, lambda *end: self._on_end(filing, *end))
+        pending.submission = self._writer.submit(letter, deadline, lambda *end: self._on_end(pending, *end))
         if entry.limit <= now:
-            self._tell_pending(filing)
+            self._tell_pending(pending)
         elif entry.limit < deadline:
-            filing.timer = self._loop.call_at(entry.limit, self._tell_pending, filing)
+            pending.timer = self._loop.call_at(entry.limit, self._tell_pending, pending)
 
     def _wall_offset(self, now: float) -> float:
         # The same for all letters while nobody sets the clock: so what they say of time keeps the order
@@ -124,14 +124,14 @@ class Desk:
             self._offset = offset
         return self._offset
 
-    def take_late(self, filing: Filing, outcome: Delivery | PublishError) -> bool:
-        """Take in what came after the event had been filed; whether its caller gets to hear it as his outcome."""
-        if isinstance(outcome, Delivery) and filing.submission.withdraw():
-            if filing.told:
+    def take_late(self, pending: PendingLetter, outcome: Delivery | PublishError) -> bool:
+        """Take in what came after the event had become a dead letter; whether its caller gets to hear it as his outcome."""
+        if isinstance(outcome, Delivery) and pending.submission.withdraw():
+            if pending.told:
                 return False
-            self._tell(filing, outcome)
+            self._tell(pending, outcome)
             return True
-        filing.submission.resolve(_resolution(filing.letter, outcome))
+        pending.submission.resolve(_resolution(pending.letter, outcome))
         return False
 
     async def aclose(self, deadline: float) -> None:
@@ -139,38 +139,38 @@ class Desk:
         try:
             await self._writer.aclose(deadline)
         finally:
-            for filing in list(self._filings.values()):
-                self._tell_pending(filing)
+            for pending in list(self._pending.values()):
+                self._tell_pending(pending)
 
-    def _on_end(self, filing: Filing, receipt: Receipt, failure: DeadLetterError | None) -> None:
+    def _on_end(self, pending: PendingLetter, receipt: Receipt, failure: DeadLetterError | None) -> None:
         if failure is None:
             self.written += 1
         else:
             self.failed += 1
-        if not filing.told:
-            error = filing.error
+        if not pending.told:
+            error = pending.error
             error.dead_letter = receipt
             if failure is not None:
                 # Both causes: why it was not delivered is the error itself, why it was not kept is behind it.
                 failure.__cause__, error.__cause__ = error.__cause__, failure
-            self._tell(filing, error)
-        letter = filing.letter
+            self._tell(pending, error)
+        letter = pending.letter
         self._recorder.dead_letter(letter.reason, receipt)
         if self._hooks.on_dead_letter:
             details = DeadLetterDetails(letter.event_id, letter.record.topic, letter.reason, receipt)
             call(self._hooks.on_dead_letter, details)
 
-    def _tell_pending(self, filing: Filing) -> None:
-        if not filing.told:
-            filing.error.dead_letter = Receipt(filing.letter.id, None, "pending")
-            self._tell(filing, filing.error)
+    def _tell_pending(self, pending: PendingLetter) -> None:
+        if not pending.told:
+            pending.error.dead_letter = Receipt(pending.letter.id, None, "pending")
+            self._tell(pending, pending.error)
 
-    def _tell(self, filing: Filing, outcome: Delivery | PublishError) -> None:
-        filing.told = True
-        del self._filings[filing.entry]
-        if filing.timer is not None:
-            filing.timer.cancel()
-        self._tell_caller(filing.entry, outcome)
+    def _tell(self, pending: PendingLetter, outcome: Delivery | PublishError) -> None:
+        pending.told = True
+        del self._pending[pending.entry]
+        if pending.timer is not None:
+            pending.timer.cancel()
+        self._tell_caller(pending.entry, outcome)
 
 
 def _resolution(letter: DeadLetter, outcome: Delivery | PublishError) -> Resolution:

@@ -1,7 +1,7 @@
 """What a publisher's log says of its attempts: the first failure of a kind, one line a minute, and the recovery.
 
 Decides nothing about delivery. Nothing here runs while all is well but one truth test for each
-batch (``Troubles.open``). What is known of a topic in trouble is bounded, and so are the lines.
+batch (``AttemptLog.open``). What is known of a topic in trouble is bounded, and so are the lines.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from eventpub._repeats import PAUSE, Repeats, and_more
+from eventpub._log_limit import PAUSE, LogLimiter, and_more
 from eventpub._rules.codes import Action, Code, lookup
 from eventpub.delivery import AttemptOutcome, Delivery
 
@@ -60,18 +60,18 @@ class Outage:
         return all(now - last > PAUSE for last in self._failing.values())
 
 
-class Troubles:
+class AttemptLog:
     """Of one publisher.
 
     Attributes:
         open: the topics in trouble; while it is empty, no attempt that succeeds is of interest.
     """
 
-    __slots__ = ("_repeats", "open")
+    __slots__ = ("_limiter", "open")
 
     def __init__(self) -> None:
         self.open: dict[str, Outage] = {}
-        self._repeats = Repeats()
+        self._limiter = LogLimiter()
 
     def failed(self, partition: TopicPartition, batch: Batch, attempt: Attempt, now: float) -> None:
         """Note an attempt that was not acknowledged."""
@@ -126,7 +126,7 @@ class Troubles:
 
     def abandoned(self, partition: TopicPartition, batch: Batch, now: float) -> None:
         """Note a batch that was given up in doubt, at the cost of an epoch."""
-        if not batch.stamp.idempotent or (untold := self._repeats.due(("epoch", partition.topic), now)) is None:
+        if not batch.stamp.idempotent or (untold := self._limiter.due(("epoch", partition.topic), now)) is None:
             return
         text = "%s: a batch of %d was given up in doubt, and the partition leaves epoch %d%s"
         facts = {"line": "epoch.bumped", "topic": partition.topic, "partition": partition.partition}
@@ -136,7 +136,7 @@ class Troubles:
     def late(self, entry: Entry, outcome: Delivery | PublishError, now: float) -> None:
         """Note an answer that came after its caller had been told another outcome."""
         topic = entry.record.topic
-        if (untold := self._repeats.due(("late", topic), now)) is None:
+        if (untold := self._limiter.due(("late", topic), now)) is None:
             return
         before = "" if entry.outcome is None else f"; its caller had been told: {entry.outcome.status.value}"
         facts = {"line": "outcome.late", "event_id": entry.event_id, "topic": topic, "outcome": outcome.status.value}
@@ -144,7 +144,7 @@ class Troubles:
         _log.info("late answer: %s%s%s", where, before, and_more(untold), extra=facts)
 
     def _tell(self, kind: tuple[str, str], now: float, what: str, advice: str, **facts: Any) -> bool:
-        untold = self._repeats.due(kind, now)
+        untold = self._limiter.due(kind, now)
         if untold is None:
             return False
         _log.warning("%s%s; %s", what, and_more(untold), advice, extra={**facts, "untold": untold})

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from eventpub._repeats import KINDS, PAUSE, Repeats, and_more
+from eventpub._log_limit import KINDS, PAUSE, LogLimiter, and_more
 
 
 def test_the_first_of_a_kind_is_due_at_once_and_then_one_a_minute() -> None:
     """What was kept back in between is counted with the next line, and counted once."""
-    repeats = Repeats()
+    repeats = LogLimiter()
     assert [repeats.due("a", now) for now in (0.0, 1.0, 59.9)] == [0, None, None]
     assert repeats.due("a", PAUSE) == 2
     assert repeats.due("a", 2 * PAUSE) == 0
@@ -15,13 +15,13 @@ def test_the_first_of_a_kind_is_due_at_once_and_then_one_a_minute() -> None:
 
 def test_kinds_are_told_apart() -> None:
     """A line of one kind keeps none of another back."""
-    repeats = Repeats()
+    repeats = LogLimiter()
     assert [repeats.due(kind, 0.0) for kind in ("a", "b", ("a", "b"))] == [0, 0, 0]
 
 
 def test_a_thousand_kinds_in_a_minute_share_a_line() -> None:
     """Neither memory nor lines grow with what others make up; a minute later there is room again."""
-    repeats = Repeats()
+    repeats = LogLimiter()
     told = [kind for kind in range(1_000) if repeats.due(kind, 0.0) is not None]
     assert len(told) == KINDS + 1
     assert len(repeats._kinds) == KINDS + 1

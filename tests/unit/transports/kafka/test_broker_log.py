@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
+from eventpub.transports.kafka.broker_log import BrokerLog
 from eventpub.transports.kafka.errors import AccessRefusedError, ConnectionFault, ConnectionLostError, UnreachableError
-from eventpub.transports.kafka.reach import Reach
 
 BROKER = "b1:9092"
 
@@ -26,10 +26,10 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 def test_lost_and_reached_again(log: pytest.LogCaptureFixture) -> None:
     """Two lines, however often it was tried in between; the second has the duration and the tries."""
-    reach = Reach()
+    brokers = BrokerLog()
     for number in range(30):
-        reach.lost(BROKER, gone(number), float(number))
-    reach.reached(BROKER, 42.0)
+        brokers.lost(BROKER, gone(number), float(number))
+    brokers.reached(BROKER, 42.0)
     assert [entry.getMessage() for entry in log.records] == [
         f"broker {BROKER} is lost: {BROKER} cannot be reached: try 0",
         f"broker {BROKER} is reached again after 42.0 s",
@@ -42,39 +42,39 @@ def test_lost_and_reached_again(log: pytest.LogCaptureFixture) -> None:
 
 def test_a_connection_that_ends_is_no_warning(log: pytest.LogCaptureFixture) -> None:
     """Idle ones are ended every few minutes by what lies between; of one end two may tell, and one line is enough."""
-    reach, fault = Reach(), ConnectionLostError(f"the connection to {BROKER} ended")
-    reach.ended(BROKER, fault, 0.0)
-    reach.ended(BROKER, fault, 0.0)
-    reach.ended(BROKER, gone(), 0.0)
-    reach.ended(BROKER, None, 0.0)
-    reach.reached(BROKER, 1.0)
+    brokers, fault = BrokerLog(), ConnectionLostError(f"the connection to {BROKER} ended")
+    brokers.ended(BROKER, fault, 0.0)
+    brokers.ended(BROKER, fault, 0.0)
+    brokers.ended(BROKER, gone(), 0.0)
+    brokers.ended(BROKER, None, 0.0)
+    brokers.reached(BROKER, 1.0)
     assert [(entry.levelname, entry.getMessage()) for entry in log.records] == [("INFO", str(fault))]
     assert vars(log.records[0])["line"] == "connection.ended"
 
 
 def test_one_that_comes_and_goes_is_told_once_a_minute(log: pytest.LogCaptureFixture) -> None:
     """The next line counts what was kept back; a recovery without a loss is not told."""
-    reach = Reach()
+    brokers = BrokerLog()
     for second in range(65):
-        reach.lost(BROKER, gone(second), float(second))
-        reach.reached(BROKER, second + 0.5)
+        brokers.lost(BROKER, gone(second), float(second))
+        brokers.reached(BROKER, second + 0.5)
     assert len(log.records) == 4
     assert log.messages[2].endswith("(and 59 more since the last such line)")
 
 
 def test_a_refusal_is_an_error(log: pytest.LogCaptureFixture) -> None:
     """It does not pass by itself."""
-    Reach().lost(BROKER, AccessRefusedError("no"), 0.0)
+    BrokerLog().lost(BROKER, AccessRefusedError("no"), 0.0)
     assert log.records[0].levelname == "ERROR"
 
 
 def test_nobody_answers(log: pytest.LogCaptureFixture) -> None:
     """The cluster has lines of its own, and the first answer of all is one."""
-    reach = Reach()
-    reach.nobody(gone(), 0.0)
-    reach.nobody(gone(), 1.0)
-    reach.somebody(3, 5.0)
-    reach.somebody(3, 6.0)
+    brokers = BrokerLog()
+    brokers.nobody(gone(), 0.0)
+    brokers.nobody(gone(), 1.0)
+    brokers.somebody(3, 5.0)
+    brokers.somebody(3, 6.0)
     assert [vars(entry)["line"] for entry in log.records] == ["cluster.lost", "cluster.found", "cluster.reached"]
     assert log.messages[0].startswith("no broker answers, events wait inside their budgets; the last one: ")
     assert log.messages[1:] == ["connected: a cluster of 3 brokers", "a broker answers again after 5.0 s"]
@@ -82,13 +82,13 @@ def test_nobody_answers(log: pytest.LogCaptureFixture) -> None:
 
 def test_a_well_broker_is_no_line(log: pytest.LogCaptureFixture) -> None:
     """A connection that comes about is what is expected."""
-    Reach().reached(BROKER, 0.0)
+    BrokerLog().reached(BROKER, 0.0)
     assert log.records == []
 
 
 def test_brokers_are_bounded() -> None:
     """Whatever addresses a cluster makes up."""
-    reach = Reach()
+    brokers = BrokerLog()
     for number in range(1_000):
-        reach.lost(f"b{number}:9092", gone(number), 0.0)
-    assert len(reach._lost) == 200
+        brokers.lost(f"b{number}:9092", gone(number), 0.0)
+    assert len(brokers._lost) == 200

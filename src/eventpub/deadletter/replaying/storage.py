@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _PAGE = 200
 
 
-class Books:
+class Storage:
     """Letters and journal of one replay, between ``async with`` and its end.
 
     Args:

@@ -22,7 +22,7 @@ class _Kind:
         self.untold = 0
 
 
-class Repeats:
+class LogLimiter:
     """When each kind of line was told last, and how many were not told since."""
 
     __slots__ = ("_kinds",)
