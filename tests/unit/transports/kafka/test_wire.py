@@ -26,6 +26,7 @@ from eventpub.transports.kafka.errors import (
     NotKafkaError,
     UnreachableError,
 )
+from eventpub.transports.kafka.wire import requests, sockets, translation
 
 SECRET = b"canary-payload"
 TOPICS: Topics = [("t", [(0, SECRET), (3, b"")]), ("tøpic", [(1, b"x" * 100_000)])]
@@ -85,7 +86,9 @@ def test_gzip_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- requests ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ours, theirs", [(wire._Produce7, ProduceRequest_v7), (wire._Produce8, ProduceRequest_v8)])
+@pytest.mark.parametrize(
+    "ours, theirs", [(requests.Produce7, ProduceRequest_v7), (requests.Produce8, ProduceRequest_v8)]
+)
 def test_produce_is_written_as_aiokafka_writes_it(ours: type, theirs: type) -> None:
     """Without its copies, byte for byte the same."""
     for topics in ([], TOPICS, TOPICS[:1]):
@@ -94,7 +97,7 @@ def test_produce_is_written_as_aiokafka_writes_it(ours: type, theirs: type) -> N
 
 def test_a_produce_request_shows_no_payload() -> None:
     """Aiokafka writes requests to its log at DEBUG."""
-    shown = repr(wire._Produce8(None, -1, 5000, TOPICS))
+    shown = repr(requests.Produce8(None, -1, 5000, TOPICS))
     assert "canary" not in shown
     assert "t[0] 14B" in shown
 
@@ -102,11 +105,11 @@ def test_a_produce_request_shows_no_payload() -> None:
 def test_sasl_requests_and_answers_show_nothing() -> None:
     """Passwords, tokens, and what a dictionary attack on a SCRAM exchange needs."""
     assert "canary" in repr(SaslAuthenticateRequest_v1(SECRET))
-    for version in (wire._Sasl0, wire._Sasl1):
+    for version in (requests.Sasl0, requests.Sasl1):
         assert "canary" not in repr(version(SECRET))
     assert "canary" in repr(SaslAuthenticateResponse_v1(0, None, SECRET, 0))
-    assert "canary" not in repr(wire._SaslAnswer1(0, None, SECRET, 0))
-    assert "canary" not in repr(wire._SaslAnswer0(0, None, SECRET))
+    assert "canary" not in repr(requests.SaslAnswer1(0, None, SECRET, 0))
+    assert "canary" not in repr(requests.SaslAnswer0(0, None, SECRET))
 
 
 # --- answers ----------------------------------------------------------------------------
@@ -114,9 +117,11 @@ def test_sasl_requests_and_answers_show_nothing() -> None:
 
 def test_answers_of_both_versions_are_understood() -> None:
     """Version 8 says which records are guilty; version 7 does not."""
-    old = wire._results("b", [("t", [(0, 0, 5, -1, 0), (1, 10, -1, -1, 0)])])
+    old = translation.results_of("b", [("t", [(0, 0, 5, -1, 0), (1, 10, -1, -1, 0)])])
     assert old == {TopicPartition("t", 0): Acked("b", 5), TopicPartition("t", 1): Rejected("b", 10)}
-    new = wire._results("b", [("t", [(0, 0, 5, 99, 0, [], None), (1, 32, -1, -1, 0, [(3, "bad"), (4, None)], "why")])])
+    new = translation.results_of(
+        "b", [("t", [(0, 0, 5, 99, 0, [], None), (1, 32, -1, -1, 0, [(3, "bad"), (4, None)], "why")])]
+    )
     assert new == {
         TopicPartition("t", 0): Acked("b", 5, 99),
         TopicPartition("t", 1): Rejected("b", 32, -1, "why", ((3, "bad"), (4, ""))),
@@ -125,13 +130,13 @@ def test_answers_of_both_versions_are_understood() -> None:
 
 def test_an_offset_in_an_error_answer_is_kept() -> None:
     """It says that the batch was appended all the same."""
-    result = wire._result("b", (0, 6, 17, -1, 0, None, None))
+    result = translation.result_of("b", (0, 6, 17, -1, 0, None, None))
     assert result == Rejected("b", 6, 17)
 
 
 def test_leaders_are_read_and_minus_one_is_none() -> None:
     """-1 stands for "no leader now"."""
-    answer = wire._topic_metadata((0, "t", False, [(0, 0, 1, [1], [1], []), (5, 1, -1, [1], [], [1])]))
+    answer = translation.topic_metadata_of((0, "t", False, [(0, 0, 1, [1], [1], []), (5, 1, -1, [1], [], [1])]))
     assert answer == TopicMetadata("t", 0, {0: 1, 1: None})
 
 
@@ -145,15 +150,15 @@ QUORUM = (
 
 def test_the_controllers_clock_is_what_it_says_of_itself() -> None:
     """The leader of the quorum has caught up with itself at the time of the answer; others some time ago."""
-    answer = wire._QuorumAnswer1.decode(bytes.fromhex(QUORUM))
-    assert wire._controller_clock(answer) == 0x19A0000000F / 1000
+    answer = requests.QuorumAnswer1.decode(bytes.fromhex(QUORUM))
+    assert translation.controller_clock_of(answer) == 0x19A0000000F / 1000
 
 
 def test_a_clock_that_is_not_told_is_none() -> None:
     """CLUSTER_AUTHORIZATION_FAILED, without a partition or with one."""
-    assert wire._controller_clock(wire._QuorumAnswer1.decode(bytes.fromhex("001f 01 00"))) is None
+    assert translation.controller_clock_of(requests.QuorumAnswer1.decode(bytes.fromhex("001f 01 00"))) is None
     refused = QUORUM.replace("02 00000000 0000 ", "02 00000000 001f ", 1)
-    assert wire._controller_clock(wire._QuorumAnswer1.decode(bytes.fromhex(refused))) is None
+    assert translation.controller_clock_of(requests.QuorumAnswer1.decode(bytes.fromhex(refused))) is None
 
 
 # --- authentication ---------------------------------------------------------------------
@@ -162,7 +167,7 @@ def test_a_clock_that_is_not_told_is_none() -> None:
 @pytest.mark.parametrize("iterations", [1, 4095, 1_000_001, 2**31])
 def test_a_broker_may_not_ask_for_any_amount_of_work(iterations: int) -> None:
     """Too little gives the password away to a dictionary; too much keeps a thread busy for hours."""
-    scram = wire._Scram(loop=None, sasl_plain_password="pw", sasl_plain_username="u", sasl_mechanism="SCRAM-SHA-256")
+    scram = sockets.Scram(loop=None, sasl_plain_password="pw", sasl_plain_username="u", sasl_mechanism="SCRAM-SHA-256")
     with pytest.raises(AccessRefusedError, match="iterations"):
         scram.process_server_first_message(f"r={scram._nonce}x,s=c2FsdA==,i={iterations}")
     scram.process_server_first_message(f"r={scram._nonce}x,s=c2FsdA==,i=4096")
@@ -207,13 +212,13 @@ Make = Callable[[], Exception]
 )
 def test_why_a_connection_did_not_come_about(make: Make, fault: type[ConnectionFault]) -> None:
     """What will not change by waiting is told apart from what may."""
-    translated = wire._unreachable("b:9092", make(), 10.0)
+    translated = translation.unreachable("b:9092", make(), 10.0)
     assert type(translated) is fault
 
 
 def test_a_certificate_that_is_not_accepted_is_no_refused_authentication() -> None:
     """It is a ValueError as well, which is what aiokafka raises for a wrong SCRAM signature."""
-    translated = wire._unreachable("b:9092", ssl.SSLCertVerificationError("unknown CA"), 10.0)
+    translated = translation.unreachable("b:9092", ssl.SSLCertVerificationError("unknown CA"), 10.0)
     assert str(translated).startswith("b:9092: its TLS certificate is not accepted")
 
 
@@ -229,4 +234,4 @@ def test_a_certificate_that_is_not_accepted_is_no_refused_authentication() -> No
 )
 def test_why_a_connection_ended(make: Make, fault: type[ConnectionFault]) -> None:
     """Our own reason for ending it comes through aiokafka's error unharmed."""
-    assert type(wire._lost("b:9092", make())) is fault
+    assert type(translation.fault_of_loss("b:9092", make())) is fault
