@@ -7,7 +7,6 @@ Nothing is decided here but how a call crosses over. On the other side it is the
 from __future__ import annotations
 
 import asyncio
-import os
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from threading import Lock
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
     from eventpub._engine.reports import DeliveryReports
+    from eventpub._home import Home
     from eventpub.delivery import Delivery
     from eventpub.intake import CommonOptions, PublishOptions
     from eventpub.record import Record
@@ -93,9 +93,9 @@ class Calls:
     close takes too: the loop either gets it before it ends, or refuses it.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._pid = os.getpid()
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._loop = home.loop
         self._lock = Lock()
         self._closed = False
         self._open: set[Future[Any]] = set()
@@ -122,17 +122,11 @@ class Calls:
 
     def on_own_loop(self) -> bool:
         """Whether this is the thread of the loop, which must not wait for itself."""
-        try:
-            return asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            return False
+        return self._home.here
 
     def _check_thread(self) -> None:
-        if os.getpid() != self._pid:
-            text = (
-                "this publisher was opened before a fork: its event loop runs in the parent; open one in each process"
-            )
-            raise UsageError(text)
+        if self._home.forked:
+            raise self._home.refusal()
         if self.on_own_loop():
             text = "a portal is for other threads: on the event loop's own it would wait for itself"
             raise UsageError(f"{text}; await publisher.publish() here")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, cast
 
 from eventpub import _ambient
@@ -14,11 +14,11 @@ from eventpub._engine.engine import Engine
 from eventpub._engine.group import Group
 from eventpub._engine.hooks import Hooks, call
 from eventpub._engine.pending import PendingDelivery
+from eventpub._home import Home, running_loop
 from eventpub._target import Target, shareable, transport_for
 from eventpub.buffer import BufferLimits
 from eventpub.cloudevents import Encoder
 from eventpub.deadletter.letters import DeadLetters
-from eventpub.deadletter.topic import TopicSink
 from eventpub.envelope import of_kind
 from eventpub.event import Event
 from eventpub.exceptions import (
@@ -125,15 +125,16 @@ class Publisher:
         with findings:
             self._eager = _eager(connect)
         with findings:
-            self._dead_letters = _dead_letters(dead_letters, target, client_id)
+            self._dead_letters = None if dead_letters is None else of_kind("dead_letters", dead_letters, DeadLetters)
+            if self._dead_letters is not None:
+                self._dead_letters.attach(target, partial(_keeper, client_id))
         findings.raise_any()
         self._client_id = client_id
         self._intake = Intake(self._encoder, self._profiles)
         self._buffer = BufferLimits() if buffer is None else of_kind("buffer", buffer, BufferLimits)
         self._engine: Engine | None = None
         self._calls: Calls | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = 0
+        self._home: Home | None = None
         self._closing: asyncio.Task[DrainReport] | None = None
         self._hurry: asyncio.Future[None] | None = None
 
@@ -169,13 +170,14 @@ class Publisher:
         if self._state is not PublisherState.NEW:
             raise UsageError(f"this publisher is {self._state.value}; a publisher is opened once, make another")
         self._enter(PublisherState.OPENING)
-        self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
-        self._hurry = self._loop.create_future()
-        self._calls = Calls(self._loop)
+        self._home = Home()
+        loop = self._home.loop
+        self._hurry = loop.create_future()
+        self._calls = Calls(self._home)
         recorder = self._intake.recorder = Telemetry(self._client_id, self._encoder.source)
         letters = None if self._dead_letters is None else self._dead_letters.writer(recorder)
         self._engine = Engine(
-            self._transport, self._buffer, partition_for, self._hooks, self._loop, letters, self._client_id, recorder
+            self._transport, self._buffer, partition_for, self._hooks, loop, letters, self._client_id, recorder
         )
         self._warn_of_loss()
         try:
@@ -283,7 +285,7 @@ class Publisher:
 
     def __del__(self) -> None:
         never_closed = getattr(self, "_state", None) in {PublisherState.OPENING, PublisherState.OPEN}
-        if never_closed and os.getpid() == self._pid:  # in a forked child it is the parent's to close
+        if never_closed and not (self._home and self._home.forked):  # in a forked child it is the parent's to close
             warnings.warn(f"{self!r} was never closed; await aclose()", ResourceWarning, source=self, stacklevel=2)
 
     def _enter(self, state: PublisherState) -> None:
@@ -410,8 +412,9 @@ class Publisher:
 
     def _open_engine(self, *events: Event | Record) -> Engine:
         """Return the engine to publish with, or say why there is none."""
-        if self._state is PublisherState.OPEN and self._engine and _running_loop() is self._loop:
-            return self._engine
+        engine = self._engine
+        if self._state is PublisherState.OPEN and engine is not None and running_loop() is engine.loop:
+            return engine
         raise self._refusal(*events)
 
     def _refusal(self, event: Event | Record | None = None) -> UsageError:
@@ -420,23 +423,15 @@ class Publisher:
         if self._state in {PublisherState.NEW, PublisherState.OPENING}:
             fix = "publish inside `async with publisher`, or await publisher.open()"
             return PublisherNotOpen(f"this publisher is {self._state.value}; {fix}")
-        if self._state is PublisherState.OPEN:
-            return self._wrong_loop()
+        if self._state is PublisherState.OPEN and self._home is not None:
+            return self._home.refusal()
         event_id = event.envelope.id if isinstance(event, Event) else event.event_id if event else None
         text = f"this publisher is {self._state.value}; nothing was sent"
         return PublisherClosed(text, event_id=event_id, record=event)
 
     def _check_loop(self) -> None:
-        if self._loop is not None and _running_loop() is not self._loop:
-            raise self._wrong_loop()
-
-    def _wrong_loop(self) -> UsageError:
-        if os.getpid() != self._pid:
-            return UsageError(
-                "this publisher was opened before a fork: its sockets belong to the parent; open one in each process"
-            )
-        where = "on another event loop" if _running_loop() else "on an event loop, and none is running here"
-        return UsageError(f"this publisher was opened {where}; publish there, or open one on this loop")
+        if self._home is not None and not self._home.here:
+            raise self._home.refusal()
 
     # --- looking in ----------------------------------------------------------------
 
@@ -493,37 +488,13 @@ class Publisher:
 
 
 class _DeadLetterPublisher(Publisher):
-    """Writes dead letters for another publisher, and is nobody else's to find."""
+    """Writes dead letters for another publisher, keeps none of its own, and is nobody else's to find."""
 
     _findable = False
 
 
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
-def _dead_letters(letters: DeadLetters | None, target: Target, client_id: str) -> DeadLetters | None:
-    """Return *letters*, each topic among them with a publisher of its own, which keeps no dead letters."""
-    if letters is None:
-        return None
-    of_kind("dead_letters", letters, DeadLetters)
-    for sink in letters.sinks:
-        if isinstance(sink, TopicSink):
-            cluster = _cluster_of(sink, target)
-            sink.attach(_DeadLetterPublisher(cluster, profile=_KEEPING, client_id=f"{client_id}-dead-letters"))
-    return letters
-
-
-def _cluster_of(sink: TopicSink, target: Target) -> Target:
-    if sink.config is not None:
-        return sink.config
-    if callable(getattr(target, "produce", None)):
-        reason = f"{sink.name} has no config, and this publisher's transport can serve only one"
-        raise ConfigurationError.of("dead_letters", reason, "give TopicSink(topic, config=KafkaConfig(...))")
-    return target
+def _keeper(client_id: str, target: Target) -> Publisher:
+    return _DeadLetterPublisher(target, profile=_KEEPING, client_id=f"{client_id}-dead-letters")
 
 
 def _eager(connect: str) -> bool:

@@ -21,6 +21,8 @@ class FakeSink:
         self.takes = takes
         self.fault = fault
         self.known_trouble: str | None = None
+        self.closing_takes = 0.0
+        self.closing_fault: Exception | None = None
         self.letters: list[DeadLetter] = []
         self.resolutions: list[Resolution] = []
         self.groups: list[int] = []
@@ -50,5 +52,8 @@ class FakeSink:
         self.resolutions += resolutions
 
     async def aclose(self, deadline: float, /) -> None:
-        """Note it."""
+        """Note it, unless told to fail."""
+        await asyncio.sleep(self.closing_takes)
+        if self.closing_fault is not None:
+            raise self.closing_fault
         self.state = "closed"

@@ -585,6 +585,24 @@ async def test_a_sink_that_hangs_does_not_hold_the_close() -> None:
     assert error.__cause__.in_doubt
 
 
+@pytest.mark.parametrize("takes, fault", [(600, None), (0, RuntimeError("no longer there"))])
+async def test_a_sink_that_cannot_be_closed_keeps_no_other_open(
+    takes: float, fault: Exception | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is named in the log, the publisher is closed in time, and so are the other sinks."""
+    stuck, sink = FakeSink("stuck"), FakeSink()
+    stuck.closing_takes, stuck.closing_fault = takes, fault
+    publisher = Publisher(one_partition(), dead_letters=keeping(stuck, sink))
+    await publisher.open()
+    began = now()
+    await publisher.aclose(2)
+    assert now() - began <= 3
+    assert (stuck.state, sink.state) == ("open", "closed")
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+        "stuck could not be closed"
+    ]
+
+
 async def test_a_cancelled_close_hurries_the_writer_too() -> None:
     """It ends at once, and everybody is told."""
     broker, sink = one_partition(), FakeSink(takes=600)

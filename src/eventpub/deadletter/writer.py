@@ -28,6 +28,7 @@ _SAME_DEADLINE = 0.25  # seconds that the deadlines within a group may differ
 _SWEEP = 0.1  # seconds between two looks for letters whose turn does not come
 _LATE = 0.1  # seconds that a sink may take beyond its time before it is left
 _RESOLVING_TAKES = 5.0  # seconds
+_CLOSING_TAKES = 0.3  # seconds that a sink has for closing beyond the deadline
 
 OnEnd = Callable[[Receipt, DeadLetterError | None], None]
 
@@ -306,14 +307,23 @@ class Writer:
                 task.cancel()
             for submitted in list(self._open):
                 self._fail(submitted, "; ".join([*submitted.failures, "the publisher was closed meanwhile"]))
-            for sink in self._sinks:
-                await sink.aclose(deadline)
+            await asyncio.gather(*(_closed(sink, deadline) for sink in self._sinks))
 
     def _run(self, work: Coroutine[None, None, None]) -> None:
         # In nobody's context: a request's budget or trace is none of the sinks' business.
         task = self._loop.create_task(work, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _closed(sink: DeadLetterSink, deadline: float) -> None:
+    """Close *sink*; what it raises, or how long it takes, is not the others' nor the publisher's problem."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout_at(max(deadline, loop.time()) + _CLOSING_TAKES):
+            await sink.aclose(deadline)
+    except Exception:  # noqa: BLE001 - a sink of the user's may raise anything
+        _log.exception("%s could not be closed", sink.name, extra={"line": "sink.unclosed", "sink": sink.name})
 
 
 def _trouble(sink: DeadLetterSink) -> str | None:
