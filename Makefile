@@ -47,8 +47,8 @@ docs: venv drawer-if-possible ## Build the documentation into build/docs, warnin
 	@$(BIN)/python -m sphinx -W --keep-going --quiet -a -d build/doctrees docs build/docs # all of them: each has the sidebar
 	@echo "make: build/docs/index.html; to have diagrams drawn: $(BIN)/python -m http.server --bind 127.0.0.1 -d build/docs"
 
-bench: venv kafka ## Measure eventpub beside aiokafka on Apache Kafka.
-	@$(BIN)/python -m benchmarks.publish $(ARGS)
+bench: venv kafka ## Measure eventpub beside its peers on Apache Kafka (ARGS="peers java --rounds 1"; ARGS=--help lists the rest).
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 torture: venv jars-if-possible ## Play thousands of episodes under random faults, and check every promise (ARGS="--memory --seed 7" repeats one).
 	@$(BIN)/python -m torture $(ARGS)
