@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     Medians = dict[tuple[str, int], Sample]
 
 OURS = "eventpub"
-PEERS = [name for name in CONTENDERS if name != OURS]
 PUBLISHERS = (1, 16, 100, 1_000)
 WARM_UP = 0.3
 _TOPICS = {name: f"peers-{number}" for number, name in enumerate(CONTENDERS)}
@@ -37,14 +36,15 @@ def measure(effort: Effort) -> Section:
 
 def section_of(medians: Medians, effort: Effort) -> Section:
     """Return the tables and pictures of *medians*."""
+    header = ("publishers", *(f"{count:,}" for count in PUBLISHERS))
     lines = [
         "Events/s, and in brackets how many times that eventpub publishes:",
         "",
-        *table(("publishers", *CONTENDERS), (_rates(medians, publishers) for publishers in PUBLISHERS)),
+        *table(header, (_rates(medians, name) for name in CONTENDERS)),
         "",
         "Latency in ms (p50 / p99), and client CPU per event in µs:",
         "",
-        *table(("publishers", *CONTENDERS), (_costs(medians, publishers) for publishers in PUBLISHERS)),
+        *table(header, (_costs(medians, name) for name in CONTENDERS)),
         "",
         *targets(goals(medians)),
         "",
@@ -90,15 +90,16 @@ async def _round(bootstrap_servers: str, name: str, publishers: int, seconds: fl
         return await closed_loop(publish, publishers, seconds)
 
 
-def _rates(medians: Medians, publishers: int) -> list[str]:
-    ours = f"**{medians[OURS, publishers].rate:,.0f}**"
-    theirs = [f"{medians[name, publishers].rate:,.0f} ({_times(medians, name, publishers):.2f}x)" for name in PEERS]
-    return [f"{publishers:,}", ours, *theirs]
+def _rates(medians: Medians, name: str) -> list[str]:
+    rates = {count: f"{medians[name, count].rate:,.0f}" for count in PUBLISHERS}
+    if name == OURS:
+        return [f"**{name}**", *(f"**{rate}**" for rate in rates.values())]
+    return [name, *(f"{rate} ({_times(medians, name, count):.2f}x)" for count, rate in rates.items())]
 
 
-def _costs(medians: Medians, publishers: int) -> list[str]:
-    samples = [medians[name, publishers] for name in CONTENDERS]
-    return [f"{publishers:,}", *(f"{taken.p50:.2f} / {taken.p99:.2f}; {taken.cpu:.1f} µs" for taken in samples)]
+def _costs(medians: Medians, name: str) -> list[str]:
+    samples = [medians[name, count] for count in PUBLISHERS]
+    return [name, *(f"{taken.p50:.2f} / {taken.p99:.2f}; {taken.cpu:,.1f} µs" for taken in samples)]
 
 
 def _times(medians: Medians, peer: str, publishers: int) -> float:

@@ -131,9 +131,8 @@ def test_the_median_is_that_of_each_figure() -> None:
 def test_ratios_say_how_many_times_that_eventpub_publishes() -> None:
     """1,000 beside 250 events/s is four times, and beside 2,000 half."""
     lines = peers.section_of(medians(aiokafka=250.0, FastStream=2000.0), Effort()).lines
-    row = next(line for line in lines if line.startswith("| 100 |"))
-    assert row.startswith("| 100 | **1,000** | 250 (4.00x) |")
-    assert row.endswith("| 2,000 (0.50x) |")
+    for row in ("| **eventpub** | **1,000** |", "| aiokafka | 250 (4.00x) |", "| FastStream | 2,000 (0.50x) |"):
+        assert [line for line in lines if line.startswith(row)]
 
 
 def test_of_the_hand_rolled_producers_the_faster_one_is_the_measure() -> None:
