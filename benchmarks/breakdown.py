@@ -15,6 +15,7 @@ import asyncio
 import dis
 import gc
 import inspect
+import logging
 import signal
 import statistics
 from collections import Counter
@@ -281,6 +282,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--functions", type=int, default=0, help="how many functions to name")
     given = parser.parse_args()
+    logging.getLogger("eventpub").setLevel(logging.ERROR)  # that there are no dead letters is known
     with one_node({TOPIC: PARTITIONS}) as node:
         taken, samples = asyncio.run(profile(node.bootstrap_servers, Effort(given.rounds, given.seconds)))
     section = _section(taken, samples)

@@ -1,14 +1,21 @@
-"""Closed loops of concurrent publishers, and what they cost."""
+"""Concurrent publishers, in closed loops or at a given rate, and what they cost."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
+import statistics
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    Publish = Callable[[], Awaitable[object]]
+
+_Name = TypeVar("_Name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,31 +28,88 @@ class Sample:
     p99: float
 
 
-async def closed_loop(publish: Callable[[], Awaitable[object]], publishers: int, seconds: float) -> Sample:
-    """Let *publishers* tasks publish one event after the other for *seconds*."""
+async def closed_loop(publish: Publish, publishers: int, seconds: float) -> Sample:
+    """Let *publishers* tasks publish one event after the other for *seconds*, and each at least one."""
     latencies: list[float] = []
     note, clock = latencies.append, time.perf_counter
     end = clock() + seconds
 
     async def publisher() -> None:
-        began = clock()
-        while began < end:
+        now = clock()
+        while True:
+            began = now
             await publish()
             now = clock()
             note(now - began)
-            began = now
+            if now >= end:
+                return
 
     began, cpu = clock(), time.process_time()
     await asyncio.gather(*(publisher() for _ in range(publishers)))
-    took, cpu = clock() - began, time.process_time() - cpu
-    latencies.sort()
+    return _sample(latencies, clock() - began, time.process_time() - cpu)
+
+
+async def paced(publish: Publish, publishers: int, rate: float, seconds: float) -> Sample:
+    """Let *publishers* tasks publish *rate* events a second together, for *seconds*.
+
+    Each has its turns at even distances, the turns of all are spread evenly, and who is late
+    for one goes on at once. Latencies count from the call: the event loop wakes sleepers once
+    a millisecond, which is nobody's latency.
+    """
+    latencies: list[float] = []
+    note, clock, loop = latencies.append, time.perf_counter, asyncio.get_running_loop()
+    start, pause = loop.time() + 0.01, publishers / rate
+
+    async def publisher(due: float) -> None:
+        while due < start + seconds:
+            if (early := due - loop.time()) > 0:
+                await asyncio.sleep(early)
+            began = clock()
+            await publish()
+            note(clock() - began)
+            due += pause
+
+    began, cpu = clock(), time.process_time()
+    await asyncio.gather(*(publisher(start + number / rate) for number in range(publishers)))
+    return _sample(latencies, clock() - began, time.process_time() - cpu)
+
+
+def _sample(latencies: list[float], took: float, cpu: float) -> Sample:
     count = len(latencies)
-    return Sample(
-        rate=count / took,
-        cpu=cpu / count * 1e6,
-        p50=latencies[count // 2] * 1e3,
-        p99=latencies[int(count * 0.99)] * 1e3,
-    )
+    p50, p99 = (quantile(latencies, share) * 1e3 for share in (0.5, 0.99))
+    return Sample(rate=count / took, cpu=cpu / count * 1e6, p50=p50, p99=p99)
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """Return the value that *share* of *values* lie below."""
+    return sorted(values)[min(int(len(values) * share), len(values) - 1)]
+
+
+async def once_opened(
+    opened: AbstractAsyncContextManager[Publish], load: Callable[[Publish], Awaitable[Sample]]
+) -> Sample:
+    """Open a contender, let it publish one event, and return what it comes to under *load*."""
+    async with opened as publish:
+        await publish()
+        gc.collect()
+        return await load(publish)
+
+
+async def in_turns(loads: dict[_Name, Callable[[], Awaitable[Sample]]], rounds: int) -> dict[_Name, Sample]:
+    """Return the medians of each of *loads*: once to warm up, then *rounds* times, to and fro."""
+    taken: dict[_Name, list[Sample]] = {name: [] for name in loads}
+    for turn in range(rounds + 1):
+        for name in loads if turn % 2 else reversed(loads):
+            gc.collect()
+            sample = await loads[name]()
+            if turn:
+                taken[name].append(sample)
+    return {name: median(samples) for name, samples in taken.items()}
+
+
+def median(samples: Sequence[Sample]) -> Sample:
+    """Return the median of each figure."""
+    return Sample(*(statistics.median(getattr(sample, name) for sample in samples) for name in Sample.__slots__))
 
 
 class Slices:
