@@ -201,10 +201,10 @@ class Transport(Protocol):
 
 
 class Partitioner(Protocol):
-    """Chooses the partition of a keyed record; equal keys must give equal partitions."""
+    """Chooses the partitions of keyed records; equal keys must give equal partitions."""
 
-    def __call__(self, key: bytes, partitions: int, /) -> int:
-        """Return a number from 0 to *partitions* - 1."""
+    def __call__(self, keys: Sequence[bytes], partitions: int, /) -> Sequence[int]:
+        """Return a number from 0 to *partitions* - 1 for each of *keys*."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from eventpub.exceptions import (
 )
 from eventpub.instrumentation import Telemetry
 from eventpub.intake import CommonOptions, Intake, PublishOptions, check_kind, several
-from eventpub.partitioner import partition_for
+from eventpub.partitioner import partitions_for
 from eventpub.portal import Calls, Portal
 from eventpub.profile import CRITICAL, DeliveryProfile, Seconds, as_seconds
 from eventpub.profiles import Profiles
@@ -177,7 +177,7 @@ class Publisher:
         recorder = self._intake.recorder = Telemetry(self._client_id, self._encoder.source)
         letters = None if self._dead_letters is None else self._dead_letters.writer(recorder)
         self._engine = Engine(
-            self._transport, self._buffer, partition_for, self._hooks, loop, letters, self._client_id, recorder
+            self._transport, self._buffer, partitions_for, self._hooks, loop, letters, self._client_id, recorder
         )
         self._warn_of_loss()
         try:

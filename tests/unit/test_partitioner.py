@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 
 import pytest
@@ -10,7 +11,7 @@ from aiokafka.partitioner import murmur2 as aiokafka_murmur2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventpub.partitioner import murmur2, partition_for
+from eventpub.partitioner import murmur2, murmur2_of_many, partition_for, partitions_for
 
 # Read off Java's producer: key, hash, partition of 3, of 6 and of 12.
 VECTORS = [
@@ -62,3 +63,19 @@ def test_equals_aiokafka_at_every_length(length: int, data: st.DataObject) -> No
 def test_a_partition_always_exists(key: bytes, partitions: int) -> None:
     """Whatever the sign of the hash in Java, the partition is one of the topic's."""
     assert 0 <= partition_for(key, partitions) < partitions
+
+
+@settings(deadline=None)
+@given(keys=st.lists(st.binary(max_size=12) | st.binary(min_size=36, max_size=36) | st.just(b"k" * 300), max_size=40))
+def test_many_keys_go_where_each_would_go(keys: list[bytes]) -> None:
+    """Hashed side by side, keys of any mixture of lengths have the partitions that they have one by one."""
+    assert partitions_for(keys, 12) == [partition_for(key, 12) for key in keys]
+
+
+@pytest.mark.parametrize("length", [*range(41), 255, 256])
+@pytest.mark.parametrize("count", [1, 2, 5, 101])
+def test_hashes_side_by_side_are_those_one_by_one(length: int, count: int) -> None:
+    """No lane carries into the next, whatever their number and the length of the keys."""
+    keys = [random.Random(length * 1000 + number).randbytes(length) for number in range(count - 1)]
+    keys.append(b"\xff" * length)
+    assert list(murmur2_of_many(keys)) == [murmur2(key) for key in keys]

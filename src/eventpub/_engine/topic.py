@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from eventpub._engine.lane import Lane
@@ -14,13 +15,13 @@ from eventpub._rules.queue import EntryQueue
 from eventpub.abc import Partitioner, Recorder, Rejected, TopicPartition
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
     from contextvars import Context
 
     from eventpub._rules.entry import Entry
     from eventpub.abc import Transport
 
-_ROUTED_AT_ONCE = 1_000  # records, before the event loop gets its turn
+_ROUTED_AT_ONCE = 2_500  # records, before the event loop gets its turn
 _STICKY_BYTES = 16 * 1024  # Kafka's batch.size: a partition without leader keeps no more null keys than this
 
 
@@ -44,17 +45,22 @@ class TopicContext(Protocol):
 
 
 class Topic:
-    """A topic's queue, its partitions' lanes, and the partition that null keys stick to."""
+    """A topic's queue, its partitions' lanes, and the partition that null keys stick to.
+
+    What is published in one turn of the loop is routed together in the next: hashing a hundred
+    keys at once takes an eighth of what hashing each takes.
+    """
 
     __slots__ = (
         "_beyond",
         "_context",
         "_count",
+        "_known_since",
         "_lanes",
         "_limit",
-        "_partition_for",
         "_queue",
         "_resolver",
+        "_routing",
         "_sticky",
         "_sticky_cuts",
         "name",
@@ -63,40 +69,63 @@ class Topic:
     def __init__(self, name: str, context: TopicContext) -> None:
         self.name = name
         self._context = context
-        self._partition_for = context.partitioner
         self._count = 0
+        self._known_since = 0.0
         self._lanes: dict[int, Lane] = {}
         self._limit = SizeLimit()
-        self._queue = EntryQueue()  # while the partition count is unknown
+        self._queue = EntryQueue()  # until the loop's next turn, or while the partition count is unknown
         self._beyond = EntryQueue()  # asked for a partition that the last count does not have
         self._resolver: asyncio.Task[None] | None = None
+        self._routing: asyncio.Handle | None = None
         self._sticky = -1
         self._sticky_cuts = -1
 
     def put(self, entry: Entry) -> None:
         """Queue *entry* behind every earlier one of its partition."""
-        if self._count and (self._resolver is None or not self._queue):  # nobody is queued here before it
-            self._route(entry)
+        self._queue.append(entry)
+        if self._count:
+            self._route_soon()
         else:
-            self._queue.append(entry)
             self._resolve()
 
-    def _route(self, entry: Entry) -> None:
-        record = entry.record
-        if record.partition is not None:
-            if record.partition >= self._count:
-                self._beyond.append(entry)
-                self._resolve()
-                return
-            lane = self.lane(record.partition)
-        elif record.key is not None:
-            lane = self.lane(self._partition_for(record.key, self._count))
-        else:
-            lane = self._sticky_lane()
-        lane.partition.append(entry)
-        if entry.started <= self._context.hastened:  # published before a flush or a close
-            lane.partition.stop_lingering()
-        lane.wake()
+    def _route_soon(self) -> None:
+        if self._routing is None and self._queue:
+            self._routing = self._context.loop.call_soon(self._route_queued, context=self._context.background)
+
+    def _route_queued(self) -> None:
+        """Route what was published since the last turn."""
+        self._routing = None
+        entries = [*islice(self._queue.drain(), _ROUTED_AT_ONCE)]
+        for entry in entries:
+            if entry.started < self._known_since:
+                self._note_wait(entry)
+        self._route(entries)
+        self._route_soon()
+
+    def _route(self, entries: Sequence[Entry]) -> None:
+        chosen = iter(self._choose(entries))
+        for entry in entries:
+            record = entry.record
+            if record.partition is not None:
+                if record.partition >= self._count:
+                    self._beyond.append(entry)
+                    self._resolve()
+                    continue
+                lane = self.lane(record.partition)
+            elif record.key is not None:
+                lane = self.lane(next(chosen))
+            else:
+                lane = self._sticky_lane()
+            lane.partition.append(entry)
+            if entry.started <= self._context.hastened:  # published before a flush or a close
+                lane.partition.stop_lingering()
+            lane.wake()
+
+    def _choose(self, entries: Sequence[Entry]) -> Sequence[int]:
+        """Return the partitions of those whose keys choose one."""
+        records = [entry.record for entry in entries]
+        keys = [record.key for record in records if record.key is not None and record.partition is None]
+        return self._context.partitioner(keys, self._count)
 
     def lane(self, number: int) -> Lane:
         """Return the lane of partition *number*."""
@@ -129,12 +158,14 @@ class Topic:
 
     def grow(self, count: int) -> None:
         """Take over a new partition count; keyed records of now on follow it, as Java's do."""
+        if not self._count:
+            self._known_since = self._context.loop.time()
         self._count = count
-        # In the same step: whoever publishes now would be routed at once, before those that
-        # asked for a new partition while it was not there yet (rule 7).
+        # In the same step: whoever publishes now would be routed sooner than those that asked
+        # for a new partition while it was not there yet (rule 7).
         waiting, self._beyond = self._beyond, EntryQueue()
-        for entry in waiting.drain():
-            self._route(entry)
+        self._route([*waiting.drain()])
+        self._route_soon()
 
     def _resolve(self) -> None:
         if self._resolver is None:
@@ -142,37 +173,40 @@ class Topic:
             self._resolver = asyncio.Task(self._learn(), loop=self._context.loop, context=self._context.background)
 
     async def _learn(self) -> None:
-        """Ask for the partition count until every record has its place."""
+        """Ask for the partition count until no record needs it."""
         try:
-            while self._queue or self._beyond:
+            while self._wanted:
                 answer = await self._context.transport.partitions(self.name, fresh=bool(self._beyond))
                 if isinstance(answer, Rejected):
                     await self._refuse(answer)
                 else:
                     self.grow(answer)
-                    await self._place()
+                    await self._end_beyond()
         finally:
             if self._resolver is asyncio.current_task():
                 self._resolver = None
 
-    async def _place(self) -> None:
+    @property
+    def _wanted(self) -> bool:
+        """Whether a record waits for the partition count, or for a newer one."""
+        return bool(self._beyond) or (not self._count and bool(self._queue))
+
+    async def _end_beyond(self) -> None:
+        """Refuse what asked for a partition that the count just learned does not have either."""
         async for entry in _in_turns(self._beyond.drain()):
             partition = entry.record.partition
             if partition is not None and partition >= self._count:
                 ending = Ending(self.name, partition, (), self._context.loop.time())
                 self._context.listener.on_outcome(entry, ending.no_such_partition(entry, self._count))
             else:
-                self._route(entry)
-        async for entry in _in_turns(self._queue.drain()):
-            self._note_wait(entry)
-            self._route(entry)
+                self._route([entry])
 
     def _note_wait(self, entry: Entry) -> None:
-        context = self._context
-        entry.token = context.recorder.waited(entry.token, "metadata", self.name, entry.started, context.loop.time())
+        context, known = self._context, self._known_since
+        entry.token = context.recorder.waited(entry.token, "metadata", self.name, entry.started, known)
 
     async def _refuse(self, refusal: Rejected) -> None:
-        for queue in (self._queue, self._beyond):
+        for queue in (self._beyond,) if self._count else (self._queue, self._beyond):
             async for entry in _in_turns(queue.drain()):
                 ending = Ending(self.name, None, (), self._context.loop.time())
                 self._context.listener.on_outcome(entry, ending.rejected(entry, refusal.code, refusal.message))
@@ -190,7 +224,7 @@ class Topic:
 
     def relax(self) -> None:
         """Stop asking for a partition count that no record needs any more."""
-        if self._resolver is not None and not self._queue and not self._beyond:
+        if self._resolver is not None and not self._wanted:
             self._resolver.cancel()
             self._resolver = None
 
@@ -198,6 +232,8 @@ class Topic:
         """Begin nothing any more; what was sent may still be answered."""
         if self._resolver is not None:
             self._resolver.cancel()
+        if self._routing is not None:
+            self._routing.cancel()
         for lane in self._lanes.values():
             lane.halt()
 

@@ -14,7 +14,7 @@ from eventpub._engine.hooks import Hooks
 from eventpub._rules.entry import Entry
 from eventpub.buffer import BufferLimits
 from eventpub.delivery import Delivery
-from eventpub.partitioner import partition_for
+from eventpub.partitioner import partitions_for
 from eventpub.profile import DeliveryProfile
 
 if TYPE_CHECKING:
@@ -53,6 +53,6 @@ class Notes:
     async def _running(self) -> Engine:
         if self._engine is None:
             loop = asyncio.get_running_loop()
-            self._engine = Engine(self._transport, BufferLimits(), partition_for, Hooks(), loop)
+            self._engine = Engine(self._transport, BufferLimits(), partitions_for, Hooks(), loop)
             await self._transport.start(self._engine)
         return self._engine

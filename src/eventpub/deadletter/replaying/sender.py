@@ -18,7 +18,7 @@ from eventpub.delivery import Delivery
 from eventpub.envelope import wall_clock
 from eventpub.exceptions import EventTooLargeError, RejectedError
 from eventpub.instrumentation import Telemetry
-from eventpub.partitioner import partition_for
+from eventpub.partitioner import partitions_for
 from eventpub.profile import MAX_REQUEST_BYTES, DeliveryProfile
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ async def running(transport: JournallingTransport, timeout: float, rate: float |
     loop = asyncio.get_running_loop()
     profile = DeliveryProfile("replay", delivery_timeout=timeout)
     recorder = Telemetry(_CLIENT_ID, None)
-    engine = Engine(transport, BufferLimits(), partition_for, Hooks(), loop, recorder=recorder)
+    engine = Engine(transport, BufferLimits(), partitions_for, Hooks(), loop, recorder=recorder)
     hurry: asyncio.Future[None] = loop.create_future()
     await transport.start(engine)
     try:
