@@ -72,7 +72,7 @@ def calls(recorder: Recorder) -> Callable[[], None]:
     event = new_event()
     record: Record = Encoder(SOURCE).encode(event)
     delivery = Delivery(record.topic, 0, 1, 2, event.envelope.id, 1, 0.001)
-    entry = Entry(event, event.envelope.id, record, CRITICAL, 0.0, 1.0)
+    entry = Entry(event, event.envelope.id, record, record.size, CRITICAL, 0.0, 1.0)
 
     deliveries = [delivery] * _AT_ONCE
 

@@ -413,7 +413,7 @@ class Publisher:
     def _open_engine(self, *events: Event | Record) -> Engine:
         """Return the engine to publish with, or say why there is none."""
         engine = self._engine
-        if self._state is PublisherState.OPEN and engine is not None and running_loop() is engine.loop:
+        if engine is not None and self._state is PublisherState.OPEN and running_loop() is engine.loop:
             return engine
         raise self._refusal(*events)
 

@@ -77,15 +77,18 @@ class Record(_Fields):
     @property
     def size(self) -> int:
         """Bytes of key, value and headers."""
-        try:
-            # 0.5 µs for six; 1.3 by a loop
-            headers = sum(map(len, chain.from_iterable(self.headers)))  # type: ignore[arg-type]  # None raises
-        except TypeError:  # a value of None
-            headers = sum(len(name) + len(value or b"") for name, value in self.headers)
-        return len(self.key or b"") + len(self.value or b"") + headers
+        return len(self.key or b"") + len(self.value or b"") + size_of_headers(self.headers)
 
     def __repr__(self) -> str:
         return f"<Record {self.topic} value={_length(self.value)} key={_length(self.key)} headers={len(self.headers)}>"
+
+
+def size_of_headers(headers: Headers) -> int:
+    """Return the bytes of their names and values."""
+    try:
+        return sum(map(len, chain.from_iterable(headers)))  # type: ignore[arg-type]  # None raises; 0.5 µs for six
+    except TypeError:  # a value of None; 1.3 µs
+        return sum(len(name) + len(value or b"") for name, value in headers)
 
 
 def check_topic(topic: str) -> None:

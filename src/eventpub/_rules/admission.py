@@ -23,7 +23,7 @@ class Admission:
 
     def try_acquire(self, size: int) -> bool:
         """Take room for one record of *size* bytes, if there is any and nobody waits for it."""
-        if self.waiters or not self._fits(size):
+        if not self._fits(size) or (self.waiters.entries and self.waiters):
             return False
         self.records += 1
         self.bytes += size

@@ -24,6 +24,9 @@ _NO_BUCKET: dict[Entry, None] = {}  # of entries that nobody watches
 class Entry:
     """What the rules know of one event. Plain mutable state, because one is made per event.
 
+    Args:
+        size: of the record, in bytes: counted where it was made, because counting takes 0.5 µs.
+
     Attributes:
         event: what the caller published; given back by ``PublishError.record``.
         record: its bytes.
@@ -68,6 +71,7 @@ class Entry:
         event: Any,
         event_id: str | None,
         record: Record,
+        size: int,
         profile: DeliveryProfile,
         started: float,
         deadline: float,
@@ -75,7 +79,7 @@ class Entry:
         self.event = event
         self.event_id = event_id
         self.record = record
-        self.size = record.size + RECORD_OVERHEAD + HEADER_OVERHEAD * len(record.headers)
+        self.size = size + RECORD_OVERHEAD + HEADER_OVERHEAD * len(record.headers)
         self.profile = profile
         self.started = started
         self.deadline = deadline

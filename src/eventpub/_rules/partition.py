@@ -77,10 +77,11 @@ class Partition:
 
     def append(self, entry: Entry) -> None:
         """Queue *entry* behind all others. On an idle partition its linger begins."""
-        if self.batch is None and not self.pieces and self.queue.first() is None:
+        queue = self.queue
+        if self.batch is None and not self.pieces and (not queue.entries or queue.first() is None):
             self._linger_until = entry.started + entry.profile.linger
         entry.partition = self
-        self.queue.append(entry)
+        queue.append(entry)
         self.queued_bytes += entry.size
 
     @property

@@ -14,22 +14,26 @@ _COMPACT_FROM = 64
 
 
 class EntryQueue:
-    """Entries in order. Those that ended are skipped, and do not pile up behind a slow head."""
+    """Entries in order. Those that ended are skipped, and do not pile up behind a slow head.
 
-    __slots__ = ("_ended", "_entries")
+    Attributes:
+        entries: in order, some that ended among them. To be read where a call would cost too much.
+    """
+
+    __slots__ = ("_ended", "entries")
 
     def __init__(self) -> None:
-        self._entries: deque[Entry] = deque()
+        self.entries: deque[Entry] = deque()
         self._ended = 0
 
     def append(self, entry: Entry) -> None:
         """Add *entry* at the end."""
         entry.queue = self
-        self._entries.append(entry)
+        self.entries.append(entry)
 
     def first(self) -> Entry | None:
         """Return the first entry that has not ended, without taking it."""
-        entries = self._entries
+        entries = self.entries
         while entries:
             if not entries[0].ended:
                 return entries[0]
@@ -39,12 +43,12 @@ class EntryQueue:
 
     def popleft(self) -> Entry:
         """Take what `first` returned."""
-        return self._entries.popleft()
+        return self.entries.popleft()
 
     def drain(self) -> Iterator[Entry]:
         """Take every entry that has not ended."""
         while (entry := self.first()) is not None:
-            self._entries.popleft()
+            self.entries.popleft()
             yield entry
 
     def note_ended(self) -> None:
@@ -52,12 +56,12 @@ class EntryQueue:
         self._ended += 1
         # With the brokers away, entries of short budgets expire behind one of a long
         # budget: without this the queue would grow for as long as people publish.
-        if self._ended >= _COMPACT_FROM and self._ended * 2 > len(self._entries):
-            self._entries = deque(entry for entry in self._entries if not entry.ended)
+        if self._ended >= _COMPACT_FROM and self._ended * 2 > len(self.entries):
+            self.entries = deque(entry for entry in self.entries if not entry.ended)
             self._ended = 0
 
     def __len__(self) -> int:
-        return len(self._entries) - self._ended
+        return len(self.entries) - self._ended
 
     def __iter__(self) -> Iterator[Entry]:
-        return (entry for entry in self._entries if not entry.ended)
+        return (entry for entry in self.entries if not entry.ended)

@@ -68,7 +68,7 @@ class Form:
         if event_class is not None:
             return self._identified(_validated(event_class, line), payload), options
         attributes = {"specversion": "1.0", "type": name, "source": self._source_or_refuse()}
-        headers, value = Binary(attributes, JSON).write(self._identified(Enveloped(), payload), line)
+        headers, _, value = Binary(attributes, JSON).write(self._identified(Enveloped(), payload), line)
         return Record(options.pop("topic", name), value, headers=headers), options
 
     def _options(self, payload: dict[str, Any]) -> dict[str, Any]:

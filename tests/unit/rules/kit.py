@@ -41,7 +41,7 @@ def entry(
     """Return an entry that nothing was done with."""
     record = Record("orders", str(value).encode(), timestamp=1000)
     seconds = profile.delivery_timeout if budget is None else budget
-    return Entry(record, str(value), record, profile, started, started + seconds)
+    return Entry(record, str(value), record, record.size, profile, started, started + seconds)
 
 
 def in_doubt() -> InDoubt:

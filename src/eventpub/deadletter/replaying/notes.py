@@ -40,7 +40,7 @@ class Notes:
         engine = await self._running()
         group, now = Group(engine), engine.loop.time()
         for record in records:
-            group.accept(Entry(record, None, record, _PROFILE, now, now + _PROFILE.delivery_timeout))
+            group.accept(Entry(record, None, record, record.size, _PROFILE, now, now + _PROFILE.delivery_timeout))
         return sum(not isinstance(outcome, Delivery) for outcome in await group.reports())
 
     async def aclose(self) -> None:

@@ -96,8 +96,8 @@ class Sender:
             self._engine.accept(entry)
 
     def _entry(self, record: Record) -> Entry:
-        now = self._engine.loop.time()
-        return Entry(record, record.event_id, record, self._profile, now, now + self._profile.delivery_timeout)
+        now, profile = self._engine.loop.time(), self._profile
+        return Entry(record, record.event_id, record, record.size, profile, now, now + profile.delivery_timeout)
 
 
 class _Flight:
