@@ -8,8 +8,9 @@ and every batch costs its own, on both sides of the wire. So the records of a ba
 and what aiokafka makes of the same topics, fed by one task.
 
 Topics: a publisher that has seen many publishes to the first ten of them, so that nothing
-differs but what it has seen. 10,000 topics are more than a node with a heap of 256 MB bears
-(6,000 it does not survive); the rest of the way goes to the broker in this process.
+differs but what it has seen. A node with a heap of 256 MB makes 10,000 topics and runs out of
+memory when the 6,000th is published to, so on Kafka it is 3,000; the rest of the way goes to
+the broker in this process.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -67,6 +68,24 @@ async def test_paced_publishers_publish_as_many_as_were_wanted() -> None:
 
     await load.paced(publish, publishers=4, rate=400.0, seconds=0.1)
     assert len(published) in {40, 41, 42, 43, 44}  # the last turn of each may be the one at the end
+
+
+async def test_the_callback_that_ends_a_timing_is_not_timed() -> None:
+    """What it goes on with is a collection, perhaps, and no slice of what was to be timed."""
+
+    def burn(seconds: float) -> None:
+        end = time.thread_time() + seconds
+        while time.thread_time() < end:
+            pass
+
+    with load.Slices() as slices:
+        asyncio.get_running_loop().call_soon(burn, 0.002)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    burn(0.02)
+    await asyncio.sleep(0)
+    assert slices.longest >= 0.002
+    assert "burn" in slices.what
 
 
 async def test_a_soak_publishes_exactly_as_many_as_it_was_told_to() -> None:
