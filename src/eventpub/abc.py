@@ -187,7 +187,7 @@ class Transport(Protocol):
         """
 
     def encode(self, records: Sequence[Record], stamp: Stamp, compression: Compression, /) -> WireBatch:
-        """Encode *records*, all of whose timestamps are set, into one batch."""
+        """Encode *records*, all of whose timestamps are set, into one batch. Large ones are encoded in a thread."""
 
     async def produce(
         self, partition: TopicPartition, batch: WireBatch, acks: Acks, deadline: float, /

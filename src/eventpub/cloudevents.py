@@ -28,6 +28,7 @@ from eventpub.record import (
     checked_headers,
     checked_partition,
     checked_timestamp,
+    new_record,
     size_of_headers,
 )
 from eventpub.serializer import JSON, Serialize, json_serializer
@@ -129,7 +130,7 @@ class Encoder:
             error.event_id, error.record = event.envelope.id, event
             error.topic = plan.topic if topic is None else topic
             raise
-        record = Record._make(
+        record = new_record(
             (
                 (plan.topic or self._topic_of(type(event))) if topic is None else _given_topic(topic),
                 value,
@@ -159,7 +160,7 @@ class Encoder:
             SerializationError: a key that UTF-8 cannot express.
         """
         when = record.timestamp if timestamp is None else _milliseconds(timestamp)
-        return Record._make(
+        return new_record(
             (
                 record.topic if topic is None else _given_topic(topic),
                 record.value,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 
@@ -86,3 +88,8 @@ class Delivery(NamedTuple):
 
     def __repr__(self) -> str:
         return str(self)
+
+
+# Of all eight fields, as a tuple. ``Delivery._make`` takes 0.4 µs, this 0.15.
+new_delivery: Callable[[tuple[str, int, int | None, int, str | None, int, float, PersistenceStatus]], Delivery]
+new_delivery = partial(tuple.__new__, Delivery)

@@ -323,7 +323,7 @@ async def test_expired_events_do_not_pile_up_behind_a_long_budget() -> None:
             ended = await publisher.publish_many([record(n) for n in range(100)], timeout=0.5)
             assert len(ended.failures) == 100
         (topic,) = publisher._engine._topics.values()  # type: ignore[union-attr]  # open
-        assert len(topic._queue._entries) < 200
+        assert len(topic._queue.entries) < 200
         assert publisher.statistics().unconfirmed == 1
         broker.up()
         await holder

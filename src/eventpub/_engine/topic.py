@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from eventpub._engine.lane import Lane
@@ -95,9 +94,9 @@ class Topic:
     def _route_queued(self) -> None:
         """Route what was published since the last turn."""
         self._routing = None
-        entries = [*islice(self._queue.drain(), _ROUTED_AT_ONCE)]
+        entries = self._queue.take(_ROUTED_AT_ONCE)
         for entry in entries:
-            if entry.started < self._known_since:
+            if entry.started <= self._known_since:
                 self._note_wait(entry)
         self._route(entries)
         self._route_soon()

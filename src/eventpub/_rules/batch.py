@@ -30,6 +30,7 @@ class Batch:
         acked: whether an answer that came late has settled it while a resend is in flight.
         narrowings: how many attempts only served to find a guilty record; the retry policy does not count them.
         resume_at: when its back-off ends.
+        size: bytes before compression.
         waited: seconds spent backing off between attempts.
     """
 
@@ -44,6 +45,7 @@ class Batch:
         "profile",
         "resume_at",
         "sent_at",
+        "size",
         "stamp",
         "waited",
         "wire",
@@ -56,7 +58,6 @@ class Batch:
         history: tuple[Attempt, ...] = (),
         waited: float = 0.0,
     ) -> None:
-        self.entries = entries
         self.profile = profile
         self.history = history
         self.waited = waited
@@ -68,9 +69,17 @@ class Batch:
         self.resume_at = 0.0
         self.sent_at = 0.0
         self.after: int | None = None
+        self.size = 0
+        self._hold(entries)
+
+    def _hold(self, entries: list[Entry]) -> None:
+        self.entries = entries
         self._positions: dict[Entry, int] = {}
+        size = BATCH_OVERHEAD
         for entry in entries:
             entry.batch = self
+            size += entry.size
+        self.size = size
 
     @property
     def frozen(self) -> bool:
@@ -89,11 +98,6 @@ class Batch:
         """When the last of its records' budgets ends."""
         return max(entry.deadline for entry in self.entries)
 
-    @property
-    def size(self) -> int:
-        """Bytes before compression."""
-        return BATCH_OVERHEAD + sum(entry.size for entry in self.entries)
-
     def live(self) -> list[Entry]:
         """Return the records whose callers still wait."""
         return [entry for entry in self.entries if not entry.ended]
@@ -106,7 +110,8 @@ class Batch:
 
     def keep_only(self, entries: list[Entry]) -> None:
         """Go on with some of its records, at new places. Only while clean, and before it is stamped again."""
-        self.wire, self.entries, self._positions = None, entries, {}
+        self.wire = None
+        self._hold(entries)
 
     def cut_anew(self, entries: list[Entry]) -> Batch:
         """Return a batch of some of its records that inherits the history. Only while clean."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from eventpub.record import Headers, Record
+from eventpub.record import Headers, Record, new_record
 
 if TYPE_CHECKING:
     from eventpub._rules.batch import Batch
@@ -98,6 +98,6 @@ class Entry:
     def add_headers(self, headers: Headers) -> None:
         """Let the record carry *headers* too, behind its own."""
         topic, value, key, own, partition, timestamp = self.record
-        self.record = Record._make((topic, value, key, own + headers, partition, timestamp))
+        self.record = new_record((topic, value, key, own + headers, partition, timestamp))
         for name, content in headers:
             self.size += HEADER_OVERHEAD + len(name) + len(content or b"")

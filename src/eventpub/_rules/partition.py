@@ -19,7 +19,7 @@ from eventpub._rules.queue import EntryQueue
 from eventpub._rules.sequence import Sequence
 from eventpub._rules.step import Send, Wait
 from eventpub.abc import UNSTAMPED, Acked, Rejected, Unacknowledged
-from eventpub.delivery import AttemptOutcome, Delivery, PersistenceStatus
+from eventpub.delivery import AttemptOutcome, Delivery, PersistenceStatus, new_delivery
 
 if TYPE_CHECKING:
     from eventpub._rules.entry import Entry
@@ -246,12 +246,12 @@ class Partition:
 
     def _settle_acked(self, batch: Batch, ack: Acked, now: float) -> None:
         (topic, partition), appended = self.name, ack.timestamp
-        attempts, status, make = len(batch.history), PersistenceStatus.PERSISTED, Delivery._make
+        attempts, status = len(batch.history), PersistenceStatus.PERSISTED
         deliveries = []
         for offset, entry in enumerate(batch.entries, ack.offset):
             where, timestamp = offset if ack.offset >= 0 else None, appended or entry.record.timestamp or 0
             fields = (topic, partition, where, timestamp, entry.event_id, attempts, now - entry.started, status)
-            deliveries.append(make(fields))
+            deliveries.append(new_delivery(fields))
         if ack.offset >= 0:
             self._last_acked = ack.offset + len(deliveries) - 1
         self._listener.on_acked(batch.entries, deliveries)

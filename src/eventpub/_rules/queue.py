@@ -45,6 +45,18 @@ class EntryQueue:
         """Take what `first` returned."""
         return self.entries.popleft()
 
+    def take(self, limit: int) -> list[Entry]:
+        """Take up to *limit* entries that have not ended."""
+        entries = self.entries
+        taken: list[Entry] = []
+        while entries and len(taken) < limit:
+            entry = entries.popleft()
+            if entry.ended:
+                self._ended -= 1
+            else:
+                taken.append(entry)
+        return taken
+
     def drain(self) -> Iterator[Entry]:
         """Take every entry that has not ended."""
         while (entry := self.first()) is not None:

@@ -17,7 +17,7 @@ from eventpub.event import Event
 from eventpub.exceptions import EventPubError, PublishError
 from eventpub.profile import CRITICAL, DeliveryProfile, Seconds, as_seconds
 from eventpub.publisher import Publisher
-from eventpub.record import Record
+from eventpub.record import Record, new_record
 from eventpub.testing.ledger import Closed, Intent, Ledger, Room, Word
 
 _BEFORE_CANCELLATION = 0.1  # what a publish leaves of an enclosing cancel scope
@@ -151,7 +151,7 @@ class Recorder:
         except EventPubError as error:
             event_id = event.envelope.id if isinstance(event, Event) else None
             topic = getattr(error, "topic", None) or options.get("topic") or getattr(event, "topic", None)
-            nothing = Record._make((str(topic or "unknown"), None, None, (), None, None))
+            nothing = new_record((str(topic or "unknown"), None, None, (), None, None))
             return _Plan(nothing, event_id, CRITICAL, None, None, has_form=False)
         profile, limit = entry.profile, _limit(now, scoped=scoped)
         budget = min(limit, _budget(profile, options))

@@ -421,5 +421,5 @@ def test_short_budgets_do_not_pile_up_behind_a_long_one() -> None:
     bench.publish("long", budget=1000)
     for _ in range(50):
         bench.expire(*bench.publish(*range(20), budget=1))
-    assert len(bench.partition.queue._entries) < 200
+    assert len(bench.partition.queue.entries) < 200
     assert bench.partition.queued_bytes == next(iter(bench.desk.room)).size

@@ -69,7 +69,7 @@ def test_ended_entries_do_not_pile_up_behind_a_slow_head() -> None:
         for each in more:
             queue.append(each)
         end(queue, *more)
-        assert len(queue._entries) < 150
+        assert len(queue.entries) < 150
         assert len(queue) == 1
     assert queue.first() is head
 
@@ -78,11 +78,11 @@ def test_few_dead_ones_among_many_are_left_where_they_are() -> None:
     """Making the queue anew for each would cost a square of its length."""
     queue, entries = filled(1000)
     end(queue, *entries[500:900])
-    assert len(queue._entries) == 1000
+    assert len(queue.entries) == 1000
     assert len(queue) == 600
     end(queue, *entries[900:])
     end(queue, entries[1])
-    assert len(queue._entries) == 499
+    assert len(queue.entries) == 499
     assert list(queue) == [entries[0], *entries[2:500]]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventpub.delivery import PersistenceStatus
 from eventpub.letter import Cut, DeadLetter, Resolution
-from eventpub.record import Headers, Record
+from eventpub.record import Headers, new_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -127,7 +127,7 @@ def _real(seconds: float | None) -> float | None:
 
 def _letter(row: dict[str, Any], replays: int) -> DeadLetter:
     key, value, headers = row.pop("key"), row.pop("value"), _headers(row.pop("headers"))
-    record = Record._make((row.pop("topic"), value, key, headers, row.pop("partition"), row.pop("timestamp")))
+    record = new_record((row.pop("topic"), value, key, headers, row.pop("partition"), row.pop("timestamp")))
     cut = tuple(row.pop(name) for name in _CUT)
     status = PersistenceStatus(row.pop("status"))
     return DeadLetter(record=record, status=status, cut=None if cut == _NO_CUT else Cut(*cut), replays=replays, **row)
