@@ -96,7 +96,7 @@ async def once_opened(
 
 
 async def in_turns(loads: dict[_Name, Callable[[], Awaitable[Sample]]], rounds: int) -> dict[_Name, Sample]:
-    """Return the medians of each of *loads*: once to warm up, then *rounds* times, to and fro."""
+    """Return the medians of each of *loads*: once to warm up, then *rounds* times, each second time in reverse."""
     taken: dict[_Name, list[Sample]] = {name: [] for name in loads}
     for turn in range(rounds + 1):
         for name in loads if turn % 2 else reversed(loads):

@@ -11,10 +11,10 @@ import gc
 from typing import TYPE_CHECKING
 
 from benchmarks.contenders import CONTENDERS, versions
-from benchmarks.load import Sample, closed_loop
+from benchmarks.load import Sample, closed_loop, median
 from benchmarks.node import PARTITIONS, one_node
 from benchmarks.section import Chart, Effort, Section
-from benchmarks.table import Target, median, table, targets
+from benchmarks.table import Target, table, targets
 
 if TYPE_CHECKING:
     Medians = dict[tuple[str, int], Sample]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from benchmarks.load import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,11 +39,6 @@ def targets(goals: Iterable[Target]) -> list[str]:
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Return a Markdown table, a line for each row."""
     return [_row(header), _row(["---"] * len(header)), *map(_row, rows)]
-
-
-def median(samples: Sequence[Sample]) -> Sample:
-    """Return the median of each figure."""
-    return Sample(*(statistics.median(getattr(sample, name) for sample in samples) for name in Sample.__slots__))
 
 
 def _row(cells: Iterable[str]) -> str:

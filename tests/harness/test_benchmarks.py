@@ -15,7 +15,7 @@ from benchmarks import __main__ as command
 from benchmarks import at_once, java, page, peers, table
 from benchmarks.at_once import Burst
 from benchmarks.contenders import CONTENDERS
-from benchmarks.load import Sample
+from benchmarks.load import Sample, median
 from benchmarks.section import Chart, Effort, Section
 from benchmarks.table import Target
 
@@ -125,7 +125,7 @@ def test_a_table_has_as_many_cells_in_each_row() -> None:
 def test_the_median_is_that_of_each_figure() -> None:
     """And not one round's."""
     rounds = [Sample(1, 30, 5, 9), Sample(2, 10, 6, 7), Sample(3, 20, 4, 8)]
-    assert table.median(rounds) == Sample(2, 20, 5, 8)
+    assert median(rounds) == Sample(2, 20, 5, 8)
 
 
 def test_ratios_say_how_many_times_that_eventpub_publishes() -> None:
