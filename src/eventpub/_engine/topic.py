@@ -103,6 +103,7 @@ class Topic:
 
     def _route(self, entries: Sequence[Entry]) -> None:
         chosen = iter(self._choose(entries))
+        busy: dict[Lane, None] = {}
         for entry in entries:
             record = entry.record
             if record.partition is not None:
@@ -118,6 +119,8 @@ class Topic:
             lane.partition.append(entry)
             if entry.started <= self._context.hastened:  # published before a flush or a close
                 lane.partition.stop_lingering()
+            busy[lane] = None
+        for lane in busy:
             lane.wake()
 
     def _choose(self, entries: Sequence[Entry]) -> Sequence[int]:

@@ -27,6 +27,7 @@ class Batch:
         after: the last offset that was acknowledged in its partition before it was stamped, ``None`` if none was.
         wire: the encoded bytes of the last cut, ``None`` before the first.
         in_flight: whether an attempt is unanswered.
+        life: when the last of its records' budgets ends.
         acked: whether an answer that came late has settled it while a resend is in flight.
         narrowings: how many attempts only served to find a guilty record; the retry policy does not count them.
         resume_at: when its back-off ends.
@@ -41,6 +42,7 @@ class Batch:
         "entries",
         "history",
         "in_flight",
+        "life",
         "narrowings",
         "profile",
         "resume_at",
@@ -69,17 +71,16 @@ class Batch:
         self.resume_at = 0.0
         self.sent_at = 0.0
         self.after: int | None = None
-        self.size = 0
         self._hold(entries)
 
     def _hold(self, entries: list[Entry]) -> None:
         self.entries = entries
         self._positions: dict[Entry, int] = {}
-        size = BATCH_OVERHEAD
+        self.size = BATCH_OVERHEAD
         for entry in entries:
             entry.batch = self
-            size += entry.size
-        self.size = size
+            self.size += entry.size
+        self.life = max((entry.deadline for entry in entries), default=0.0)
 
     @property
     def frozen(self) -> bool:
@@ -92,11 +93,6 @@ class Batch:
             return self.history
         unanswered = Attempt(self.sent_at, now - self.sent_at, None, AttemptOutcome.IN_DOUBT, detail="unanswered")
         return (*self.history, unanswered)
-
-    @property
-    def life(self) -> float:
-        """When the last of its records' budgets ends."""
-        return max(entry.deadline for entry in self.entries)
 
     def live(self) -> list[Entry]:
         """Return the records whose callers still wait."""
