@@ -24,6 +24,7 @@ from confluent_kafka.aio import AIOProducer
 
 from eventpub import Event, Publisher, Record
 from eventpub.cloudevents import Encoder
+from eventpub.registry import EventRegistry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -36,7 +37,7 @@ SOURCE = "/benchmark"
 FILLER = "x" * 850  # makes the record about 1 kB with its headers
 
 
-class TaskCreated(Event, type="task.created", key="task_id"):
+class TaskCreated(Event, type="task.created", key="task_id", registry=EventRegistry()):
     """What every contender publishes."""
 
     task_id: str
