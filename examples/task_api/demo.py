@@ -43,7 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the demo and return its exit status."""
     options = _options(arguments)
     console = Console(highlight=False)
-    # As Ctrl-C does it: asyncio.run ends its tasks first, then the broker and the API are ended.
+    # As Ctrl-C does it: asyncio.run ends its tasks first, then the broker and the API are ended. A shell
+    # starts a job in the background with SIGINT ignored, and neither signal would end it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         return _run(console, options.broker, options.tasks, options.concurrency)
