@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeAlias
+from typing import TypeAlias, TypedDict, Unpack
 
 from eventpub._text import uri_fault
 from eventpub._unset import UNSET, Unset
@@ -43,13 +43,31 @@ _MEDIA_TYPE = re.compile(r"[!-~]+/[!-~]+( *;.+)?")
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class Plan:
     """What is the same for all events of one class."""
 
     topic: str | None  # None: there is none, and a publish without topic= is told why
     key: KeyReader
     serialize: Serialize
     mode: ContentMode
+
+
+class RecordOptions(TypedDict, total=False):
+    """What may be said of one record, instead of what the event's class says.
+
+    Attributes:
+        key: what the partition is chosen by; ``None`` is no key.
+        topic: where it goes.
+        headers: more headers, after those of the envelope.
+        partition: the exact partition.
+        timestamp: milliseconds since the epoch, or an aware datetime; default: now.
+    """
+
+    key: Key
+    topic: str | None
+    headers: HeaderPairs
+    partition: int | None
+    timestamp: int | datetime | None
 
 
 class Encoder:
@@ -59,6 +77,9 @@ class Encoder:
         source: the CloudEvents ``source``, a URI reference; needed by events that carry an envelope.
         topic_for: the topic of an event class that names none; default: its type.
         serializer: another form of payload than JSON.
+
+    Attributes:
+        plans: by the classes of events seen so far.
 
     Raises:
         ConfigurationError: settings that cannot work, each with its fix.
@@ -76,36 +97,21 @@ class Encoder:
         self.source = source
         self._topic_for = topic_for
         self._serializer = serializer
-        self._plans: dict[type[Event], _Plan] = {}
+        self.plans: dict[type[Event], Plan] = {}
 
-    def encode(
-        self,
-        event: Event,
-        *,
-        key: Key | Unset = UNSET,
-        topic: str | None = None,
-        headers: HeaderPairs = (),
-        partition: int | None = None,
-        timestamp: int | datetime | None = None,
-    ) -> Record:
+    def encode(self, event: Event, **options: Unpack[RecordOptions]) -> Record:
         """Return the record of *event*, its timestamp set. What is given here goes before what its class says.
 
         Args:
             event: an event of a concrete class.
-            key: instead of the class's; ``None`` is no key.
-            topic: instead of the class's.
-            headers: more headers, after those of the envelope.
-            partition: the exact partition.
-            timestamp: milliseconds since the epoch, or an aware datetime; default: now.
+            **options: ``key``, ``topic``, ``headers``, ``partition`` and ``timestamp`` (`RecordOptions`).
 
         Raises:
             SerializationError: payload, key or subject have no form on the wire; the message names the field.
             ConfigurationError: no source, no legal topic, a reserved header, a value out of range.
             UsageError: an argument of the wrong type.
         """
-        return self.encode_sized(
-            event, key=key, topic=topic, headers=headers, partition=partition, timestamp=timestamp
-        )[0]
+        return self.encode_sized(event, **options)[0]
 
     def encode_sized(
         self,
@@ -118,7 +124,7 @@ class Encoder:
         timestamp: int | datetime | None = None,
     ) -> tuple[Record, int]:
         """Return what `encode` does, and its size: here most headers need not be measured again (0.7 µs an event)."""
-        plan = self._plans.get(type(event)) or self._plan_for(event)
+        plan = self.plans.get(type(event)) or self._plan_for(event)
         try:
             record_key = plan.key(event) if key is UNSET else given_key(key)
             record_headers, size, value = plan.mode.write(event, plan.serialize(event))
@@ -171,7 +177,7 @@ class Encoder:
             )
         )
 
-    def _plan_for(self, event: Event) -> _Plan:
+    def _plan_for(self, event: Event) -> Plan:
         if not isinstance(event, Event):
             raise UsageError(f"event: expected an Event, got {type(event).__name__}")
         event_class = type(event)
@@ -184,8 +190,8 @@ class Encoder:
         except ConfigurationError:
             topic = None
         serialize, content_type = self._serialization(event_class)
-        plan = _Plan(topic, key_reader(says.key), serialize, self._mode(says, content_type))
-        self._plans[event_class] = plan
+        plan = Plan(topic, key_reader(says.key), serialize, self._mode(says, content_type))
+        self.plans[event_class] = plan
         return plan
 
     def _serialization(self, event_class: type[Event]) -> tuple[Serialize, str]:

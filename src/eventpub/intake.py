@@ -64,7 +64,6 @@ class Intake:
     def __init__(self, encoder: Encoder, profiles: Profiles) -> None:
         self._encoder = encoder
         self._profiles = profiles
-        self._event_classes: set[type] = set()
         self.recorder: Recorder = NoOpRecorder()
 
     def entry(
@@ -101,14 +100,14 @@ class Intake:
             _check_known(options)
             said, timeout = options.pop("profile", None), options.pop("timeout", None)
         # pydantic's isinstance() takes 0.5 µs: it is asked once for each class.
-        if type(event) in self._event_classes or self._is_event(event):
+        if type(event) in self._encoder.plans or isinstance(event, Event):
             event = cast("Event", event)
             record, size = self._encoder.encode_sized(event, **options)  # type: ignore[misc]  # the two are gone
             event_id: str | None = event.envelope.id
             profile = self._profiles.of(type(event)) if said is None else self._profiles.named(said)
         else:
             check_kind(event)
-            record = self._encoder.complete(cast("Record", event), **options)  # type: ignore[misc]  # the two are gone
+            record = self._encoder.complete(event, **options)  # type: ignore[misc]  # the two are gone
             size, event_id = record.size, record.event_id
             profile = self._profiles.default if said is None else self._profiles.named(said)
         limit = _limit(scoped=scoped)
@@ -127,12 +126,6 @@ class Intake:
             text = f"{record.topic}: the event has {entry.size} bytes, {most}; make it smaller, or use compression"
             raise EventTooLargeError(text, event_id=event_id, topic=record.topic, record=event)
         return entry
-
-    def _is_event(self, event: object) -> bool:
-        if not isinstance(event, Event):
-            return False
-        self._event_classes.add(type(event))
-        return True
 
 
 def several(events: Iterable[Event | Record]) -> list[Event | Record]:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import psutil
@@ -21,9 +21,9 @@ TOTALS = re.compile(r"(\d+) published, (\d+) confirmed, (\d+) read back")
 
 
 @contextmanager
-def demo(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Run the demo as `make` does; whatever happens, nothing of it survives the test."""
-    command = [sys.executable, "-m", "examples.task_api.demo", *arguments]
+def demo(*arguments: str, before: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
+    """Run the demo as `make` does, behind the command *before*; whatever happens, nothing of it survives the test."""
+    command = [*before, sys.executable, "-m", "examples.task_api.demo", *arguments]
     environment = {name: value for name, value in os.environ.items() if name not in {"FORCE_COLOR", "COLUMNS"}}
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -69,10 +69,16 @@ def test_the_demo_shows_what_a_person_wants_to_see() -> None:
 
 
 @pytest.mark.wire
+@pytest.mark.parametrize(
+    "before", [(), ("sh", "-c", 'trap "" INT; exec "$@"', "sh")], ids=["as usual", "SIGINT ignored"]
+)
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=lambda how: how.name)
-def test_an_interrupted_demo_leaves_no_process_behind(how: signal.Signals) -> None:
-    """Ctrl-C or SIGTERM in the middle ends the Task API too, in seconds and without a traceback."""
-    with demo("--tasks", "1000000") as process:
+def test_an_interrupted_demo_leaves_no_process_behind(how: signal.Signals, before: Sequence[str]) -> None:
+    """Ctrl-C or SIGTERM in the middle ends the Task API too, in seconds and without a traceback.
+
+    Also where it is started with SIGINT ignored, as a shell does with a job in the background.
+    """
+    with demo("--tasks", "1000000", before=before) as process:
         assert process.stdout is not None
         said = next(line for line in process.stdout if "uvicorn, process" in line)
         (server,) = re.findall(r"process (\d+)", said)

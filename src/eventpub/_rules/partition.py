@@ -206,7 +206,7 @@ class Partition:
             ending = self._ending(piece.history, now)
             # Before they leave it: a dead letter says where in its batch its record was.
             self._end(piece, [(entry, ending.unavailable(entry, "budget")) for entry in gone])
-            piece.keep_only(keep)
+            piece.keep_only([entry for entry in keep if not entry.ended])  # one who was told may withdraw another
 
     # --- what came of it -----------------------------------------------------------
 
