@@ -926,3 +926,25 @@ def test_a_listener_that_withdraws_a_neighbour_of_a_failed_piece_takes_it_back_o
     assert second not in bench.desk.told
     assert not bench.desk.late
     assert not bench.desk.room
+
+
+def test_a_listener_that_withdraws_a_neighbour_of_a_spent_record_takes_it_out_of_the_batch() -> None:
+    """The neighbour is not sent, and gives its room back once."""
+    bench = Bench()
+    (short,) = bench.publish("short", budget=2)
+    second, third = bench.publish("second", "third")
+    tell = bench.desk.on_outcome
+
+    def meddle(entry: object, outcome: object) -> None:
+        tell(entry, outcome)  # type: ignore[arg-type]  # passed through
+        if entry is short:
+            assert bench.withdraw(second)
+
+    bench.attempt(rejected(19))
+    bench.desk.on_outcome = meddle  # type: ignore[method-assign]  # a meddling listener
+    bench.now = 1.99
+    bench.send()
+    bench.ack()
+    assert bench.values[-1] == ["third"]
+    assert not bench.desk.room
+    assert bench.offsets(third) == [0]
