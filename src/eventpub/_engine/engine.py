@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from contextlib import contextmanager
 from contextvars import copy_context
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from eventpub._engine.abandoned import AbandonedBatches
 from eventpub._engine.attempt_log import AttemptLog, unheard
+from eventpub._engine.counters import Counters
 from eventpub._engine.dead_letters import DeadLetterRouter
 from eventpub._engine.drain import Drain, DrainReport
 from eventpub._engine.hooks import Hooks, call
 from eventpub._engine.noop import NoOpRecorder
 from eventpub._engine.topic import Topic
 from eventpub._rules.admission import Admission
-from eventpub._rules.attempts import judge
 from eventpub._rules.deadlines import Deadlines
 from eventpub._rules.failures import Ending
 from eventpub.abc import Acked, AttemptDetails, Levels, OutcomeDetails
-from eventpub.delivery import AttemptOutcome, Delivery, PersistenceStatus
+from eventpub.delivery import AttemptOutcome, Delivery
 from eventpub.exceptions import BufferFullError, PublishError
 from eventpub.statistics import PublisherStatistics
 
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("eventpub.delivery")
 
 _EXPIRED_AT_ONCE = 500  # entries, before the event loop gets its turn
-_ABANDONED_BYTES = 4 * 1024 * 1024  # of batches whose late answer would still be recognised
 _SOCKETS_CLOSE = 0.5  # seconds a transport may take to abort them
 _LETTERS_CLOSE = 0.3  # seconds the dead-letter writer has at least
 
@@ -78,10 +78,8 @@ class Engine:
         self._timer_at = 0.0
         self._topics: dict[str, Topic] = {}
         self._drains: list[Drain] = []
-        self._abandoned: OrderedDict[WireBatch, Batch] = OrderedDict()
-        self._abandoned_bytes = 0
-        self._persisted = self._not_persisted = self._possibly_persisted = 0
-        self._withdrawn = self._late_outcomes = self._attempts = self._failed_attempts = 0
+        self._abandoned = AbandonedBatches(self.on_outcome)
+        self._counters = Counters()
         self.hastened = float("-inf")
 
     # --- taking in -----------------------------------------------------------------
@@ -131,7 +129,7 @@ class Engine:
         """Tell *entry*'s caller, or whoever listens for late outcomes if he was told before."""
         if entry.ended:
             if entry.letter is None or self._router is None or not self._router.take_late(entry.letter, outcome):
-                self._late_outcomes += 1
+                self._counters.late_outcomes += 1
                 self._attempt_log.late(entry, outcome, self.loop.time())
                 self.recorder.late(entry.token, entry.record.topic, outcome)
                 call(self._hooks.on_late_outcome, OutcomeDetails(entry.event_id, entry.record.topic, outcome))
@@ -156,7 +154,7 @@ class Engine:
                 waiter(delivery)
             except asyncio.InvalidStateError:
                 continue  # cancelled in this very turn of the loop; not suppress(), which costs 0.4 µs an event
-        self._persisted += len(deliveries)
+        self._counters.persisted += len(deliveries)
         for entry in entries if self._drains else ():
             self._note_end(entry)
         history = () if batch is None else batch.history
@@ -182,7 +180,7 @@ class Engine:
 
     def _tell(self, entry: Entry, outcome: Delivery | PublishError) -> None:
         entry.outcome = outcome
-        self._count(outcome.status)
+        self._counters.count(outcome.status)
         if entry.letter is None:
             self._free(entry)
         self._note_end(entry)
@@ -208,15 +206,6 @@ class Engine:
         else:
             history = () if entry.batch is None else entry.batch.history
         self.recorder.ended(entry.token, entry.record.topic, outcome, history, entry.started, now)
-
-    def _count(self, status: PersistenceStatus) -> None:
-        # Not a dict by status: an enum's hash costs more than all of this.
-        if status is PersistenceStatus.PERSISTED:
-            self._persisted += 1
-        elif status is PersistenceStatus.NOT_PERSISTED:
-            self._not_persisted += 1
-        else:
-            self._possibly_persisted += 1
 
     def _free(self, entry: Entry) -> None:
         """Stop counting *entry*, unless a batch still holds its room."""
@@ -253,9 +242,9 @@ class Engine:
 
     def on_attempt(self, partition: TopicPartition, batch: Batch, attempt: Attempt) -> None:
         """Count an attempt, and tell the hooks."""
-        self._attempts += 1
+        self._counters.attempts += 1
         if attempt.outcome in (AttemptOutcome.NOT_APPENDED, AttemptOutcome.IN_DOUBT):
-            self._failed_attempts += 1
+            self._counters.failed_attempts += 1
             self._attempt_log.failed(partition, batch, attempt, self.loop.time())
         elif self._attempt_log.open:
             self._attempt_log.written(partition, self.loop.time())
@@ -267,12 +256,7 @@ class Engine:
     def on_abandoned(self, partition: TopicPartition, batch: Batch) -> None:
         """Remember a batch given up in doubt, for an answer that may still come."""
         self._attempt_log.abandoned(partition, batch, self.loop.time())
-        if batch.wire is not None:
-            self._abandoned[batch.wire] = batch
-            self._abandoned_bytes += batch.size
-        # Their room was given back: what is kept of them has a bound of its own (rule 9).
-        while self._abandoned_bytes > _ABANDONED_BYTES and len(self._abandoned) > 1:
-            self._abandoned_bytes -= self._abandoned.popitem(last=False)[1].size
+        self._abandoned.add(batch)
 
     # --- what the transport tells (TransportListener) ------------------------------
 
@@ -283,23 +267,8 @@ class Engine:
             lane.wake()
             if isinstance(result, Acked) and self._attempt_log.open:
                 self._attempt_log.written(partition, self.loop.time())
-        elif (batch := self._abandoned.pop(wire, None)) is not None:
-            self._abandoned_bytes -= batch.size
-            self._report_abandoned(partition, batch, result)
-
-    def _report_abandoned(self, partition: TopicPartition, batch: Batch, result: Acked | Rejected) -> None:
-        now, attempts = self.loop.time(), len(batch.history)
-        ending = Ending(*partition, batch.history, now)
-        for i, entry in enumerate(batch.entries):
-            if isinstance(result, Acked):
-                timestamp = result.timestamp or entry.record.timestamp or 0
-                elapsed = now - entry.started
-                self.on_outcome(
-                    entry,
-                    Delivery(*partition, result.offset + i, timestamp, entry.event_id, attempts, elapsed),
-                )
-            elif attempts == 1 and judge(result, batch.profile.acks) is AttemptOutcome.NOT_APPENDED:
-                self.on_outcome(entry, ending.rejected(entry, result.code, result.message))
+        else:
+            self._abandoned.answer(partition, wire, result, self.loop.time())
 
     def on_partitions(self, topic: str, count: int) -> None:
         """Take over a partition count that a metadata answer showed."""
@@ -344,7 +313,7 @@ class Engine:
         if entry.ended or (entry.partition is not None and entry.partition.holds(entry)):
             return False
         self._end_early(entry)
-        self._withdrawn += 1
+        self._counters.withdrawn += 1
         self._free(entry)
         self._note_end(entry)
         self._end_record(entry, None)
@@ -471,15 +440,9 @@ class Engine:
             unconfirmed=self._admission.records,
             unconfirmed_bytes=self._admission.bytes,
             waiting_for_room=len(self._admission.waiters),
-            persisted=self._persisted,
-            not_persisted=self._not_persisted,
-            possibly_persisted=self._possibly_persisted,
-            withdrawn=self._withdrawn,
-            late_outcomes=self._late_outcomes,
-            attempts=self._attempts,
-            failed_attempts=self._failed_attempts,
             epoch_bumps=sum(partition.sequence.bumps for partition in partitions),
             mixed_cuts=sum(partition.mixed_cuts for partition in partitions),
             dead_letters_written=self._router.written if self._router else 0,
             dead_letters_failed=self._router.failed if self._router else 0,
+            **asdict(self._counters),
         )
