@@ -207,7 +207,7 @@ class World:
         assert not any(e.ended for e in batch.entries) or batch.frozen, "somebody who ended was sent again"
         self.in_flight = Request(batch, batch.wire)
         self.network.append(self.in_flight)
-        self.deadline = self.bench.partition.attempt_deadline(batch, self.bench.now)
+        self.deadline = batch.attempt_deadline(self.bench.now)
         assert self.deadline > self.bench.now
 
     def wait_for_a_connection(self, seconds: float) -> None:

@@ -155,7 +155,7 @@ class Lane:
         if batch is None or not await self._encode(batch):
             return
         self._producing = True
-        result = await self._produce(batch, partition.attempt_deadline(batch, batch.sent_at))
+        result = await self._produce(batch, batch.attempt_deadline(batch.sent_at))
         self._producing = False
         partition.record(result, self._loop.time())
 

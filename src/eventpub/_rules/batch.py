@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from eventpub.profile import DeliveryProfile
 
 BATCH_OVERHEAD = 61  # header of a record batch, magic 2
+_LEAST_PATIENCE = 1.0  # seconds for an answer, if there are as many
+_TRIES = 3  # unanswered ones that a budget has room for
 
 
 class Batch:
@@ -93,6 +95,18 @@ class Batch:
             return self.history
         unanswered = Attempt(self.sent_at, now - self.sent_at, None, AttemptOutcome.IN_DOUBT, detail="unanswered")
         return (*self.history, unanswered)
+
+    def attempt_deadline(self, now: float) -> float:
+        """Return when an attempt that starts now must have ended.
+
+        While nobody has set ``request_timeout``, a batch that may safely be sent again waits for one
+        answer no longer than a third of its time: an answer that was lost must not use up all of it.
+        """
+        patience = self.profile.request_timeout
+        if self.profile.resends_early:
+            first = self.history[0].started if self.history else now
+            patience = min(patience, max(_LEAST_PATIENCE, (self.life - first) / _TRIES))
+        return min(now + patience, self.life)
 
     def live(self) -> list[Entry]:
         """Return the records whose callers still wait."""

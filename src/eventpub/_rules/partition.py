@@ -16,6 +16,7 @@ from eventpub._rules.batch import BATCH_OVERHEAD, Batch
 from eventpub._rules.codes import DUPLICATE_SEQUENCE_NUMBER, Action, lookup
 from eventpub._rules.failures import Ending
 from eventpub._rules.queue import EntryQueue
+from eventpub._rules.round_trip import RoundTrip
 from eventpub._rules.sequence import Sequence
 from eventpub._rules.step import Send, Wait
 from eventpub.abc import UNSTAMPED, Acked, Rejected, Unacknowledged
@@ -30,12 +31,8 @@ if TYPE_CHECKING:
     from eventpub.exceptions import DoubtReason, PublishError
     from eventpub.profile import DeliveryProfile
 
-MIN_ATTEMPT = 0.05  # seconds an attempt must have before it, unless the whole budget is shorter
 TIMER_EARLY = 0.001  # seconds a timer may fire before its time, by its clock's resolution: then do not wait on
-LONGEST_ROUND_TRIP = 1.0  # seconds
 MAX_RECORDS = 2_500  # in a batch: bounds how long cutting and settling hold the event loop
-LEAST_PATIENCE = 1.0  # seconds for an answer, if there are as many
-_TRIES = 3  # unanswered ones that a budget has room for
 _CORRUPT_TWICE = 2
 
 
@@ -70,7 +67,7 @@ class Partition:
         self._listener = listener
         self._limit = limit
         self._linger_until = 0.0
-        self._round_trip = 0.0
+        self._round_trip = RoundTrip()
         self._last_acked: int | None = None
 
     # --- what comes in -------------------------------------------------------------
@@ -109,7 +106,7 @@ class Partition:
     def _head(self, now: float) -> Batch | None:
         """Return the batch that goes before the queue, after retiring those with no time left."""
         if self.batch is not None:
-            if self.batch.life - now >= self._least(self.batch.entries[0]):
+            if self.batch.life - now >= self._round_trip.least(self.batch.entries[0]):
                 return self.batch
             self._give_up(self.batch, "budget", now)
         while self.pieces:
@@ -150,23 +147,10 @@ class Partition:
             self._cut(profile, now)
         return self.batch
 
-    def attempt_deadline(self, batch: Batch, now: float) -> float:
-        """Return when the attempt that starts now must have ended.
-
-        While nobody has set ``request_timeout``, a batch that may safely be sent again waits for one
-        answer no longer than a third of its time: an answer that was lost must not use up all of it.
-        """
-        profile = batch.profile
-        patience = profile.request_timeout
-        if profile.resends_early:
-            first = batch.history[0].started if batch.history else now
-            patience = min(patience, max(LEAST_PATIENCE, (batch.life - first) / _TRIES))
-        return min(now + patience, batch.life)
-
     def _cut(self, profile: DeliveryProfile, now: float) -> None:
         """Take consecutive records of *profile*, up to its batch size or what the topic takes."""
         queue, limit = self.queue, min(profile.batch_size, self._limit.bytes)
-        scarce = MIN_ATTEMPT + 2 * self._round_trip
+        scarce = self._round_trip.scarce
         size = BATCH_OVERHEAD
         entries: list[Entry] = []
         spent: list[Entry] = []
@@ -178,7 +162,7 @@ class Partition:
                 break
             queue.popleft()
             self.queued_bytes -= entry.size
-            if entry.deadline - now < scarce and self._spent(entry, now):
+            if entry.deadline - now < scarce and self._round_trip.spent(entry, now):
                 spent.append(entry)
                 continue
             size += entry.size
@@ -189,19 +173,12 @@ class Partition:
         if spent:
             self._give_up(Batch(spent, profile), "budget", now)
 
-    def _least(self, entry: Entry) -> float:
-        """Return how much time an attempt needs before it: what ends in the middle of one ends in doubt."""
-        return min(max(MIN_ATTEMPT, 2 * self._round_trip), (entry.deadline - entry.started) / 2)
-
-    def _spent(self, entry: Entry, now: float) -> bool:
-        return entry.deadline - now < self._least(entry)
-
     def _drop_spent(self, piece: Batch, now: float) -> None:
         """Cut a clean batch anew without the records that ended, or have no time for an attempt."""
         keep: list[Entry] = []
         gone: list[Entry] = []
         for entry in piece.entries:
-            (gone if entry.ended or self._spent(entry, now) else keep).append(entry)
+            (gone if entry.ended or self._round_trip.spent(entry, now) else keep).append(entry)
         if gone:
             ending = self._ending(piece.history, now)
             # Before they leave it: a dead letter says where in its batch its record was.
@@ -222,7 +199,7 @@ class Partition:
         batch.history += (attempt,)
         self._listener.on_attempt(self.name, batch, attempt)
         if batch.acked or attempt.outcome is AttemptOutcome.ACKED:
-            self._measure(attempt)
+            self._round_trip.measure(attempt.duration)
             self._acked(batch, result, now)
         elif isinstance(result, Unacknowledged):
             self._handed_over(batch, now)
@@ -230,12 +207,6 @@ class Partition:
             self._rejected(batch, result, now)
         else:
             self._retry_or_give_up(batch, now)
-
-    def _measure(self, attempt: Attempt) -> None:
-        # What takes longer is no round trip but a wait for replicas: counted as one, a single
-        # slow answer would keep short budgets from being tried for a long time.
-        took, known = min(attempt.duration, LONGEST_ROUND_TRIP), self._round_trip
-        self._round_trip = (3 * known + took) / 4 if known else took
 
     def _acked(self, batch: Batch, result: AttemptResult, now: float) -> None:
         self.sequence.advance(batch.stamp, len(batch.entries))

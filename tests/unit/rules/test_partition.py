@@ -7,7 +7,8 @@ import tenacity
 
 from eventpub._rules.attempts import describe
 from eventpub._rules.limit import SizeLimit
-from eventpub._rules.partition import MAX_RECORDS, MIN_ATTEMPT
+from eventpub._rules.partition import MAX_RECORDS
+from eventpub._rules.round_trip import MIN_ATTEMPT
 from eventpub._rules.sequence import MAX_EPOCH
 from eventpub._rules.step import Send, Wait
 from eventpub.abc import UNSTAMPED, Acked, ProducerId, Stamp
@@ -686,10 +687,10 @@ def test_an_attempt_is_clipped_to_the_life_of_its_batch() -> None:
     bench.publish(1, budget=2)
     bench.publish(2, budget=4)
     batch = bench.send()
-    assert bench.partition.attempt_deadline(batch, 3.5) == 4.0
+    assert batch.attempt_deadline(3.5) == 4.0
     given = Bench()
     given.publish(1, budget=60, profile=QUICK.replace(delivery_timeout=60, request_timeout=25))
-    assert given.partition.attempt_deadline(given.send(), 2.0) == 27.0
+    assert given.send().attempt_deadline(2.0) == 27.0
 
 
 @pytest.mark.parametrize(
@@ -712,7 +713,7 @@ def test_an_answer_that_never_comes_leaves_time_for_another_try(
     bench.publish(1, budget=budget, profile=profile)
     batch = bench.send()
     for limit in limits:
-        deadline = bench.partition.attempt_deadline(batch, bench.now)
+        deadline = batch.attempt_deadline(bench.now)
         assert deadline == pytest.approx(limit)
         batch.history += (describe(in_doubt(), profile.acks, bench.now, deadline),)
         bench.now = deadline
