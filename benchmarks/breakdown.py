@@ -85,6 +85,7 @@ PLACES = {
     "eventpub.profile": "admit",
     "eventpub.profiles": "admit",
     "eventpub.publisher": "admit",
+    "eventpub._engine.callers": "settle",
     "eventpub._engine.engine": "settle",
     "eventpub._engine.engine:Engine.accept": "admit",
     "eventpub._engine.engine:Engine._set_timer": "admit",

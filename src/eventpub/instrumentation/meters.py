@@ -149,18 +149,19 @@ class Meters:
         meters, attempt = self.topic(topic), history[-1]
         meters.count(table.ATTEMPTS, names.ATTEMPT_OUTCOME, attempt.outcome.value).value += 1
         self.stage(topic, "wire", attempt.duration)
-        if len(history) == 1:
-            self._records.record(records, meters.base, NO_CONTEXT)
-            self._size.record(size, meters.base, NO_CONTEXT)
-            self._fill.record(size / limit, meters.base, NO_CONTEXT)
-        else:
+        if len(history) > 1:
             before = history[-2]
             meters.count(table.RETRIES, names.ERROR_TYPE, attempt_error(before)).value += 1
             self.stage(topic, "backoff", pause_before(attempt, before))
+        elif self.measured:
+            self._records.record(records, meters.base, NO_CONTEXT)
+            self._size.record(size, meters.base, NO_CONTEXT)
+            self._fill.record(size / limit, meters.base, NO_CONTEXT)
 
     def stage(self, topic: str, stage: str, seconds: float) -> None:
         """Measure *seconds* spent in *stage*."""
-        self._stages.record(max(seconds, 0.0), {**self.topic(topic).base, names.STAGE: stage}, NO_CONTEXT)
+        if self.measured:
+            self._stages.record(max(seconds, 0.0), {**self.topic(topic).base, names.STAGE: stage}, NO_CONTEXT)
 
     def dead_letter(self, reason: str, receipt: Receipt) -> None:
         """Count a dead letter whose write has ended."""
