@@ -7,6 +7,8 @@ import logging
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import asdict
+from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from eventpub._engine.abandoned import AbandonedBatches
@@ -16,6 +18,7 @@ from eventpub._engine.counters import Counters
 from eventpub._engine.dead_letters import DeadLetterRouter
 from eventpub._engine.drain import Drain, DrainReport
 from eventpub._engine.hooks import Hooks, call
+from eventpub._engine.made import Made
 from eventpub._engine.noop import NoOpRecorder
 from eventpub._engine.topic import Topic
 from eventpub._rules.admission import Admission
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("eventpub.delivery")
 
+_ENDED = attrgetter("ended")
 _EXPIRED_AT_ONCE = 500  # entries, before the event loop gets its turn
 _SOCKETS_CLOSE = 0.5  # seconds a transport may take to abort them
 _LETTERS_CLOSE = 0.3  # seconds the dead-letter writer has at least
@@ -77,7 +81,7 @@ class Engine:
         self._deadlines = Deadlines()
         self._timer: asyncio.Handle | None = None
         self._timer_at = 0.0
-        self._topics: dict[str, Topic] = {}
+        self._topics = Made[str, Topic](partial(Topic, context=self))
         self._drains: list[Drain] = []
         self._abandoned = AbandonedBatches(self.on_outcome)
         self._callers = Callers(loop, self.background)
@@ -92,7 +96,7 @@ class Engine:
             self._set_timer()
         if self._admission.try_acquire(entry.size):
             entry.has_room = True
-            self._put(entry)
+            self._topics[entry.record.topic].put(entry)
         else:
             self._admission.waiters.append(entry)
 
@@ -109,7 +113,7 @@ class Engine:
         if self._deadlines.add(entry):
             self._set_timer()
         entry.has_room = True
-        self._put(entry)
+        self._topics[entry.record.topic].put(entry)
 
     def _buffer_full(self, entry: Entry) -> BufferFullError:
         room = self._admission
@@ -118,12 +122,6 @@ class Engine:
             " await publish() to wait too, or raise BufferLimits(max_records=, max_bytes=)"
         )
         return BufferFullError(text, event_id=entry.event_id, topic=entry.record.topic, record=entry.event)
-
-    def _put(self, entry: Entry) -> None:
-        topic = self._topics.get(entry.record.topic)
-        if topic is None:
-            topic = self._topics[entry.record.topic] = Topic(entry.record.topic, self)
-        topic.put(entry)
 
     # --- outcomes (PartitionListener) ----------------------------------------------
 
@@ -141,20 +139,20 @@ class Engine:
 
     def on_acked(self, entries: Sequence[Entry], deliveries: Sequence[Delivery]) -> None:
         """Tell the callers of a whole batch. What `on_outcome` does, in one call instead of ten for each event."""
-        if any(entry.ended for entry in entries):
+        if any(map(_ENDED, entries)):
             for entry, delivery in zip(entries, deliveries, strict=True):
                 self.on_outcome(entry, delivery)
             return
-        batch, discard = entries[0].batch, self._deadlines.discard
         for entry, delivery in zip(entries, deliveries, strict=True):
             entry.ended, entry.outcome = True, delivery
-            discard(entry)
+        self._deadlines.discard_all(entries)
         self._callers.tell(entries)
         self._counters.persisted += len(deliveries)
         if self._drains:
             self._callers.tell_all()
             for entry in entries:
                 self._note_end(entry)
+        batch = entries[0].batch
         history = () if batch is None else batch.history
         tokens, now = [entry.token for entry in entries], self.loop.time()
         self.recorder.delivered(deliveries[0].topic, tokens, deliveries, history, now)
@@ -236,7 +234,7 @@ class Engine:
         while (entry := self._admission.next_waiter()) is not None:
             now = self.loop.time()
             entry.token = self.recorder.waited(entry.token, "admission", entry.record.topic, entry.started, now)
-            self._put(entry)
+            self._topics[entry.record.topic].put(entry)
 
     def on_attempt(self, partition: TopicPartition, batch: Batch, attempt: Attempt) -> None:
         """Count an attempt, and tell the hooks."""

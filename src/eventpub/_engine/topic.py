@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from eventpub._engine.lane import Lane
+from eventpub._engine.made import Made
 from eventpub._rules.failures import Ending
 from eventpub._rules.limit import SizeLimit
 from eventpub._rules.listener import PartitionListener
@@ -70,7 +71,7 @@ class Topic:
         self._context = context
         self._count = 0
         self._known_since = 0.0
-        self._lanes: dict[int, Lane] = {}
+        self._lanes = Made(self._open)
         self._limit = SizeLimit()
         self._queue = EntryQueue()  # until the loop's next turn, or while the partition count is unknown
         self._beyond = EntryQueue()  # asked for a partition that the last count does not have
@@ -82,10 +83,8 @@ class Topic:
     def put(self, entry: Entry) -> None:
         """Queue *entry* behind every earlier one of its partition."""
         self._queue.append(entry)
-        if self._count:
-            self._route_soon()
-        else:
-            self._resolve()
+        if self._routing is None:
+            self._route_soon() if self._count else self._resolve()
 
     def _route_soon(self) -> None:
         if self._routing is None and self._queue:
@@ -102,7 +101,7 @@ class Topic:
         self._route_soon()
 
     def _route(self, entries: Sequence[Entry]) -> None:
-        chosen = iter(self._choose(entries))
+        chosen, lanes = iter(self._choose(entries)), self._lanes
         busy: dict[Lane, None] = {}
         for entry in entries:
             record = entry.record
@@ -111,9 +110,9 @@ class Topic:
                     self._beyond.append(entry)
                     self._resolve()
                     continue
-                lane = self.lane(record.partition)
+                lane = lanes[record.partition]
             elif record.key is not None:
-                lane = self.lane(next(chosen))
+                lane = lanes[next(chosen)]
             else:
                 lane = self._sticky_lane()
             lane.partition.append(entry)
@@ -131,14 +130,12 @@ class Topic:
 
     def lane(self, number: int) -> Lane:
         """Return the lane of partition *number*."""
-        lane = self._lanes.get(number)
-        return lane if lane is not None else self._open(number)
+        return self._lanes[number]
 
     def _open(self, number: int) -> Lane:
         context = self._context
         partition = Partition(TopicPartition(self.name, number), context.listener, self._limit)
-        lane = self._lanes[number] = Lane(partition, context.transport, context.loop, context.background)
-        return lane
+        return Lane(partition, context.transport, context.loop, context.background)
 
     def _sticky_lane(self) -> Lane:
         """Return the partition for null keys: the same one until its batch was cut (KIP-480)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from eventpub._rules.attempts import in_doubt
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 BATCH_OVERHEAD = 61  # header of a record batch, magic 2
 _LEAST_PATIENCE = 1.0  # seconds for an answer, if there are as many
+_DEADLINE = attrgetter("deadline")
 _TRIES = 3  # unanswered ones that a budget has room for
 
 
@@ -82,7 +84,7 @@ class Batch:
         for entry in entries:
             entry.batch = self
             self.size += entry.size
-        self.life = max((entry.deadline for entry in entries), default=0.0)
+        self.life = max(map(_DEADLINE, entries), default=0.0)
 
     @property
     def frozen(self) -> bool:

@@ -9,7 +9,7 @@ import heapq
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from eventpub._rules.entry import Entry
 
@@ -43,6 +43,12 @@ class Deadlines:
     def discard(entry: Entry) -> None:
         """Stop watching *entry*, which has ended."""
         entry.bucket.pop(entry, None)
+
+    @staticmethod
+    def discard_all(entries: Iterable[Entry]) -> None:
+        """Stop watching *entries*, which have ended."""
+        for entry in entries:
+            entry.bucket.pop(entry, None)
 
     def next_due(self) -> float | None:
         """Return when the earliest bucket that holds an entry ends."""

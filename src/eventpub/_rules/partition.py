@@ -154,13 +154,14 @@ class Partition:
         size = BATCH_OVERHEAD
         entries: list[Entry] = []
         spent: list[Entry] = []
-        while (entry := queue.first()) is not None:
+        for entry in queue.drain():
             if entry.profile is not profile and entry.profile != profile:
                 self.mixed_cuts += 1
+                queue.put_back(entry)
                 break
             if entries and (size + entry.size > limit or len(entries) == MAX_RECORDS):
+                queue.put_back(entry)
                 break
-            queue.popleft()
             self.queued_bytes -= entry.size
             if entry.deadline - now < scarce and self._round_trip.spent(entry, now):
                 spent.append(entry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,21 +48,20 @@ class EntryQueue:
 
     def take(self, limit: int) -> list[Entry]:
         """Take up to *limit* entries that have not ended."""
-        entries = self.entries
-        taken: list[Entry] = []
-        while entries and len(taken) < limit:
-            entry = entries.popleft()
+        return list(islice(self.drain(), limit))
+
+    def drain(self) -> Iterator[Entry]:
+        """Take every entry that has not ended, one after the other."""
+        while self.entries:  # another deque after `note_ended`, which whoever gets them may cause
+            entry = self.entries.popleft()
             if entry.ended:
                 self._ended -= 1
             else:
-                taken.append(entry)
-        return taken
+                yield entry
 
-    def drain(self) -> Iterator[Entry]:
-        """Take every entry that has not ended."""
-        while (entry := self.first()) is not None:
-            self.entries.popleft()
-            yield entry
+    def put_back(self, entry: Entry) -> None:
+        """Be again as before *entry* was taken."""
+        self.entries.appendleft(entry)
 
     def note_ended(self) -> None:
         """Say that one queued entry has ended. Amortised constant time."""

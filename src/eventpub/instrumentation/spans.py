@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from opentelemetry import trace
+from opentelemetry.context import get_current
 from opentelemetry.trace import SpanKind
 
 from eventpub.instrumentation import context, facts, names
@@ -76,6 +77,8 @@ class Spans:
     @staticmethod
     def pass_on(record: Record) -> tuple[Headers, Trail | None]:
         """Return the context around the call as it is, as OpenTelemetry does where it has no SDK."""
+        if not get_current():  # asking an empty context for its span costs as much again
+            return _NOTHING
         span = trace.get_current_span()
         if span is trace.INVALID_SPAN or context.brought(record.headers):
             return _NOTHING
