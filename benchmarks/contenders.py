@@ -22,6 +22,7 @@ import uuid_utils
 from aiokafka import AIOKafkaProducer
 from confluent_kafka.aio import AIOProducer
 
+from benchmarks.floor import connected
 from eventpub import Event, Publisher, Record
 from eventpub.cloudevents import Encoder
 from eventpub.registry import EventRegistry
@@ -186,6 +187,19 @@ async def faststream(bootstrap_servers: str, topic: str) -> AsyncIterator[Publis
         await broker.stop()
 
 
+@asynccontextmanager
+async def floor(bootstrap_servers: str, topic: str) -> AsyncIterator[Publish]:
+    """No client: what none on this event loop could leave out (`benchmarks.floor`)."""
+    next_record = records(topic)
+    async with connected(bootstrap_servers, topic) as publish_record:
+
+        async def publish() -> object:
+            return await publish_record(next_record())
+
+        yield publish
+
+
+FLOOR = "floor"
 CONTENDERS: dict[str, Contender] = {
     "eventpub": eventpub,
     "aiokafka": aiokafka,
@@ -194,6 +208,7 @@ CONTENDERS: dict[str, Contender] = {
     "confluent-kafka, linger 0": confluent_no_linger,
     "confluent-kafka AIO": confluent_aio,
     "FastStream": faststream,
+    FLOOR: floor,
 }
 
 

@@ -56,7 +56,7 @@ class Floor(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for a producer id."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of `create_connection`
+        assert isinstance(transport, asyncio.Transport)  # of `create_connection`
         self.transport = transport
         self._ask(InitProducerIdRequest_v0(None, _NO_TRANSACTION))
 
@@ -134,7 +134,7 @@ class Floor(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def floor(bootstrap_servers: str, topic: str) -> AsyncIterator[Callable[[Record], asyncio.Future[object]]]:
+async def connected(bootstrap_servers: str, topic: str) -> AsyncIterator[Callable[[Record], asyncio.Future[object]]]:
     """Yield what publishes a record to *topic*, all partitions of which the first broker leads."""
     host, port = bootstrap_servers.rsplit(":", 1)
     transport, client = await asyncio.get_running_loop().create_connection(lambda: Floor(topic), host, int(port))

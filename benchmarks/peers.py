@@ -129,4 +129,6 @@ def _foot(effort: Effort) -> list[str]:
         "  hears reports only when it looks. Here it has `batch_size=100` and `buffer_timeout=0.05`, which served",
         "  it best of what was tried; it looks each 0.1 s at the most.",
         "- *FastStream* is `KafkaBroker.publish`, on aiokafka; it adds a header of its own.",
+        "- *floor* is no client but what none on this event loop could leave out: the same event and encoder, requests",
+        "  of aiokafka's batches one at a time, a future for each event; no budgets, retries, limits or outcomes.",
     ]
