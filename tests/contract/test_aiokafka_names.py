@@ -48,14 +48,17 @@ def test_the_constructor_takes_what_we_give() -> None:
 
 
 def test_the_methods_we_override_have_these_signatures() -> None:
-    """`send`, `close` and `_handle_frame` are called by aiokafka itself, through the instance."""
+    """`send`, `close`, `_handle_frame` and `_create_reader_task` are called by aiokafka itself, through the instance."""
     assert list(inspect.signature(AIOKafkaConnection.send).parameters) == ["self", "request", "expect_response"]
     assert list(inspect.signature(AIOKafkaConnection.close).parameters) == ["self", "reason", "exc"]
     assert list(inspect.signature(AIOKafkaConnection._handle_frame).parameters) == ["self", "resp"]
-    assert list(inspect.signature(AIOKafkaConnection._read).parameters) == ["self_ref"]
-    assert "create_task(self._read(self_ref))" in inspect.getsource(AIOKafkaConnection._create_reader_task)
     source = inspect.getsource(conn)
     assert "self._handle_frame(resp)" in source
+    assert list(inspect.signature(AIOKafkaConnection._create_reader_task).parameters) == ["self"]
+    assert list(inspect.signature(AIOKafkaConnection._on_read_task_error).parameters) == ["self_ref", "read_task"]
+    assert issubclass(conn.AIOKafkaProtocol, asyncio.StreamReaderProtocol)
+    connecting = inspect.getsource(AIOKafkaConnection.connect)
+    assert connecting.index("self._protocol = ") < connecting.index("self._read_task = self._create_reader_task()")
     assert "await self.send(SaslAuthenticateRequest(payload))" in source
     assert "await self.send(SaslHandShakeRequest(self._sasl_mechanism))" in source
 

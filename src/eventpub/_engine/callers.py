@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from eventpub._rules.entry import Entry
 
 _LEAST = 48  # callers told in a turn: splitting fewer costs more, in requests, than it saves
+_FEW = 24  # left to be told: before, beginning to count anew is not worth a callback of the event loop
 _MOST = 256
 
 
@@ -38,7 +39,8 @@ class Callers:
         """Tell those of *entries*, whose outcomes are set, behind all who wait already."""
         self._waiting.extend(entries)
         self._left -= self._tell(self._left)
-        if self._next_turn is None:  # behind those just told: what they publish is routed before others are told
+        if self._next_turn is None and (self._waiting or self._left < _FEW):
+            # Behind those just told: what they publish is routed before others are told.
             self._next_turn = self._loop.call_soon(self._turn, context=self._context)
 
     def tell_all(self) -> None:

@@ -7,6 +7,7 @@ import re
 import struct
 import weakref
 from collections.abc import Awaitable
+from functools import partial
 
 from aiokafka import errors as kafka_errors
 from aiokafka.abc import AbstractTokenProvider
@@ -21,6 +22,7 @@ from eventpub.transports.kafka.errors import (
     NotKafkaError,
     UnreachableError,
 )
+from eventpub.transports.kafka.wire.frames import Frames
 from eventpub.transports.kafka.wire.requests import (
     SASL,
     Produce,
@@ -32,8 +34,6 @@ from eventpub.transports.kafka.wire.translation import (
     results_of,
 )
 
-_LARGEST_ANSWER = 64 * 1024 * 1024
-"""Metadata of some 500,000 partitions; ``HTTP`` or a TLS alert read as a size are far above."""
 _SCRAM_ITERATIONS = (4096, 1_000_000)
 """RFC 7677 asks for 4,096 at least; Kafka allows its administrators 16,384 at most."""
 
@@ -42,7 +42,6 @@ _TOKEN_REFUSED = b"\x01"
 
 
 _HEADER = struct.Struct(">ihhih")
-_SIZE = struct.Struct(">i")
 
 
 class Tokens(AbstractTokenProvider):  # type: ignore[misc]
@@ -92,12 +91,6 @@ class Socket(AIOKafkaConnection):  # type: ignore[misc]
         """What the broker said it speaks: lowest and highest version by API."""
         versions: Versions = self._versions
         return versions
-
-    @property
-    def reader(self) -> asyncio.StreamReader:
-        """The way in, once connected."""
-        reader: asyncio.StreamReader = self._reader
-        return reader
 
     @property
     def writer(self) -> asyncio.StreamWriter:
@@ -172,23 +165,19 @@ class Socket(AIOKafkaConnection):  # type: ignore[misc]
         # the protocol, and `drain` would say that a full socket had taken everything.
         self._writer.write(b"".join((header, client, *pieces)))
 
-    @staticmethod
-    async def _read(connection: weakref.ref[Socket]) -> None:
-        """Read answers until the connection ends; as aiokafka's, but a frame is refused by its size."""
-        socket = connection()
-        reader = None if socket is None else socket.reader
-        del socket  # a connection that everybody forgot must not live on because of its reader
-        while reader is not None:
-            (size,) = _SIZE.unpack(await reader.readexactly(_SIZE.size))
-            if not _SIZE.size <= size <= _LARGEST_ANSWER:
-                # Its first bytes are somebody's greeting, or it wants our memory.
-                raise NotKafkaError(size)
-            frame = await reader.readexactly(size)
-            socket = connection()
-            if socket is None:
-                return
-            socket._handle_frame(frame)
-            del socket
+    def _create_reader_task(self) -> asyncio.Future[None]:
+        """Begin to read; as aiokafka does, but without a task."""
+        this, transport = weakref.ref(self), self.writer.transport
+
+        def take(frame: bytes) -> None:
+            socket = this()  # a connection that everybody forgot must not live on because of its reader
+            if socket is not None:
+                socket._handle_frame(frame)
+
+        frames = Frames(self._protocol, take)
+        transport.set_protocol(frames)
+        frames.ended.add_done_callback(partial(self._on_read_task_error, this))
+        return frames.ended
 
     def _handle_frame(self, frame: bytes) -> None:
         if not self._requests:
