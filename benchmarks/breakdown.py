@@ -89,7 +89,7 @@ PLACES = {
     "eventpub._engine.engine": "settle",
     "eventpub._engine.engine:Engine.accept": "admit",
     "eventpub._engine.engine:Engine._set_timer": "admit",
-    "eventpub._engine.made": "queue",
+    "eventpub._engine.keyed_defaultdict": "queue",
     "eventpub._engine.lane": "queue",
     "eventpub._engine.lane:Lane._encode": "append",
     "eventpub._engine.topic": "queue",

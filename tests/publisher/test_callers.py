@@ -106,3 +106,11 @@ async def test_a_flush_that_begins_while_some_are_yet_to_be_told() -> None:
         report = await publisher.flush()
         assert report.confirmed == 0
         assert all(each.done() for each in pending)
+
+
+async def test_small_groups_are_never_split() -> None:
+    """However many were told before: what is left of a turn's share is made up for in time."""
+    async with opened(one_partition()) as publisher:
+        for _ in range(6):
+            told = await heard(publisher, 20)
+            assert len({turn for turn, _ in told}) == 1

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from eventpub._rules.entry import Entry
 
 _LEAST = 48  # callers told in a turn: splitting fewer costs more, in requests, than it saves
-_FEW = 24  # left to be told: before, beginning to count anew is not worth a callback of the event loop
+_FEW = 24  # with so many left of a turn's share, the next ones may use them up: a new share costs a callback
 _MOST = 256
 
 

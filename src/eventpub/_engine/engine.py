@@ -18,7 +18,7 @@ from eventpub._engine.counters import Counters
 from eventpub._engine.dead_letters import DeadLetterRouter
 from eventpub._engine.drain import Drain, DrainReport
 from eventpub._engine.hooks import Hooks, call
-from eventpub._engine.made import Made
+from eventpub._engine.keyed_defaultdict import KeyedDefaultDict
 from eventpub._engine.noop import NoOpRecorder
 from eventpub._engine.topic import Topic
 from eventpub._rules.admission import Admission
@@ -81,7 +81,7 @@ class Engine:
         self._deadlines = Deadlines()
         self._timer: asyncio.Handle | None = None
         self._timer_at = 0.0
-        self._topics = Made[str, Topic](partial(Topic, context=self))
+        self._topics = KeyedDefaultDict[str, Topic](partial(Topic, context=self))
         self._drains: list[Drain] = []
         self._abandoned = AbandonedBatches(self.on_outcome)
         self._callers = Callers(loop, self.background)
@@ -149,7 +149,7 @@ class Engine:
         self._callers.tell(entries)
         self._counters.persisted += len(deliveries)
         if self._drains:
-            self._callers.tell_all()
+            self._callers.tell_all()  # before the drain that is over with them returns
             for entry in entries:
                 self._note_end(entry)
         batch = entries[0].batch

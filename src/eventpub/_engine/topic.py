@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
+from eventpub._engine.keyed_defaultdict import KeyedDefaultDict
 from eventpub._engine.lane import Lane
-from eventpub._engine.made import Made
 from eventpub._rules.failures import Ending
 from eventpub._rules.limit import SizeLimit
 from eventpub._rules.listener import PartitionListener
@@ -71,7 +71,7 @@ class Topic:
         self._context = context
         self._count = 0
         self._known_since = 0.0
-        self._lanes = Made(self._open)
+        self._lanes = KeyedDefaultDict(self._open)
         self._limit = SizeLimit()
         self._queue = EntryQueue()  # until the loop's next turn, or while the partition count is unknown
         self._beyond = EntryQueue()  # asked for a partition that the last count does not have

@@ -1,4 +1,4 @@
-"""A dict that makes what it is asked for and does not have."""
+"""A defaultdict whose factory is given the key."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
-class Made(dict[Key, Value]):
-    """Values by key; ``made[key]`` makes one with *make* where there is none, which costs no call where there is."""
+class KeyedDefaultDict(dict[Key, Value]):
+    """Values by key; ``values[key]`` makes one with *make* where there is none, and costs no call where there is."""
 
     def __init__(self, make: Callable[[Key], Value]) -> None:
         super().__init__()
