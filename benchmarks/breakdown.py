@@ -72,6 +72,7 @@ PLACES = {
     "eventpub.record:Record.size": "admit",
     "eventpub.partitioner": "hash",
     "anyio": "admit",
+    "eventpub._closing": "settle",
     "eventpub._home": "admit",
     "eventpub._rules.admission": "admit",
     "eventpub._rules.admission:Admission.give_back": "settle",

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, cast
 
 from eventpub import _ambient
+from eventpub._closing import Closing
 from eventpub._engine.drain import DrainReport
 from eventpub._engine.engine import Engine
 from eventpub._engine.group import Group
@@ -135,8 +136,7 @@ class Publisher:
         self._engine: Engine | None = None
         self._calls: Calls | None = None
         self._home: Home | None = None
-        self._closing: asyncio.Task[DrainReport] | None = None
-        self._hurry: asyncio.Future[None] | None = None
+        self._closing: Closing | None = None
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Self:
@@ -172,7 +172,7 @@ class Publisher:
         self._enter(PublisherState.OPENING)
         self._home = Home()
         loop = self._home.loop
-        self._hurry = loop.create_future()
+        self._closing = Closing(loop)
         self._calls = Calls(self._home)
         recorder = self._intake.recorder = Telemetry(self._client_id, self._encoder.source)
         letters = None if self._dead_letters is None else self._dead_letters.writer(recorder)
@@ -195,7 +195,7 @@ class Publisher:
         await self._transport.start(engine)
         if self._eager:
             await self._first_contact()
-        if self._closing is not None:  # by somebody else meanwhile
+        if self._closing is not None and self._closing.begun:  # by somebody else meanwhile
             raise StartError("this publisher was closed while it opened")
 
     def _warn_of_loss(self) -> None:
@@ -230,27 +230,20 @@ class Publisher:
             timeout: for draining; default: the longest ``delivery_timeout`` in use.
         """
         seconds = self._profiles.longest if timeout is None else as_seconds("timeout", timeout, zero=True)
-        if self._engine is None:
+        if self._engine is None or self._closing is None:
             self._enter(PublisherState.CLOSED)
             return DrainReport(0, (), (), 0.0)
         self._check_loop()
-        if self._closing is None:
+        if not self._closing.begun:
             self._enter(PublisherState.DRAINING)
             _ambient.discard(self)
-            self._closing = asyncio.get_running_loop().create_task(self._close(self._engine, seconds))
-        try:
-            return await asyncio.shield(self._closing)
-        except asyncio.CancelledError:
-            await self._hurry_up(self._closing)
-            raise
+        return await self._closing.run(partial(self._close, self._engine, seconds))
 
-    async def _close(self, engine: Engine, timeout: float) -> DrainReport:
-        assert self._hurry is not None  # noqa: S101 - made with the engine
-        report = await engine.aclose(timeout, self._hurry)
+    async def _close(self, engine: Engine, timeout: float, hurry: asyncio.Future[None]) -> DrainReport:
+        report = await engine.aclose(timeout, hurry)
         if self._calls is not None:
             await self._calls.aclose()
         engine.recorder.close()
-        self._hurry.cancel()
         self._enter(PublisherState.CLOSED)
         self._log_close(report)
         return report
@@ -264,15 +257,6 @@ class Publisher:
         _log.log(
             level, "publisher %s: %s: %s", self._client_id, text, report, extra={**facts, "duration": report.elapsed}
         )
-
-    async def _hurry_up(self, closing: asyncio.Task[DrainReport]) -> None:
-        if self._hurry is not None and not self._hurry.done():
-            self._hurry.set_result(None)
-        while not closing.done():
-            try:
-                await asyncio.shield(closing)
-            except asyncio.CancelledError:
-                continue  # once more: whoever cancels again still wants nothing left behind
 
     async def __aenter__(self) -> Self:
         await self.open()
