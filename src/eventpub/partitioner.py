@@ -53,16 +53,18 @@ def partition_for(key: bytes, partitions: int, /) -> int:
 
 def partitions_for(keys: Sequence[bytes], partitions: int, /) -> list[int]:
     """Return the partition of each of *keys* among *partitions*, as `partition_for` does."""
+    lengths = {*map(len, keys)}
+    if len(lengths) <= 1:
+        one_by_one = len(keys) < _SIDE_BY_SIDE or max(lengths) > _SHORT
+        hashes = map(murmur2, keys) if one_by_one else murmur2_of_many(keys)
+        return [(hashed & _POSITIVE) % partitions for hashed in hashes]
     places_by_length: defaultdict[int, list[int]] = defaultdict(list)
     for place, key in enumerate(keys):
         places_by_length[len(key)].append(place)
     chosen = [0] * len(keys)
-    for length, places in places_by_length.items():
-        group = [keys[place] for place in places]
-        one_by_one = len(group) < _SIDE_BY_SIDE or length > _SHORT
-        hashes = map(murmur2, group) if one_by_one else murmur2_of_many(group)
-        for place, hashed in zip(places, hashes, strict=True):
-            chosen[place] = (hashed & _POSITIVE) % partitions
+    for places in places_by_length.values():
+        for place, partition in zip(places, partitions_for([keys[place] for place in places], partitions), strict=True):
+            chosen[place] = partition
     return chosen
 
 

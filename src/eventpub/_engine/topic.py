@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
+from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol
 
 from eventpub._engine.keyed_defaultdict import KeyedDefaultDict
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from eventpub._rules.entry import Entry
     from eventpub.abc import Transport
 
+_RECORD, _STARTED = attrgetter("record"), attrgetter("started")
 _ROUTED_AT_ONCE = 2_500  # records, before the event loop gets its turn
 _STICKY_BYTES = 16 * 1024  # Kafka's batch.size: a partition without leader keeps no more null keys than this
 
@@ -63,6 +66,7 @@ class Topic:
         "_routing",
         "_sticky",
         "_sticky_cuts",
+        "_sticky_left",
         "name",
     )
 
@@ -79,6 +83,7 @@ class Topic:
         self._routing: asyncio.Handle | None = None
         self._sticky = -1
         self._sticky_cuts = -1
+        self._sticky_left = 0  # bytes
 
     def put(self, entry: Entry) -> None:
         """Queue *entry* behind every earlier one of its partition."""
@@ -101,32 +106,24 @@ class Topic:
         self._route_soon()
 
     def _route(self, entries: Sequence[Entry]) -> None:
-        chosen, lanes = iter(self._choose(entries)), self._lanes
-        busy: dict[Lane, None] = {}
-        for entry in entries:
-            record = entry.record
-            if record.partition is not None:
-                if record.partition >= self._count:
-                    self._beyond.append(entry)
-                    self._resolve()
-                    continue
-                lane = lanes[record.partition]
-            elif record.key is not None:
-                lane = lanes[next(chosen)]
+        places = [(record.key, record.partition) for record in map(_RECORD, entries)]
+        keys = [key for key, partition in places if key is not None and partition is None]
+        chosen = iter(self._context.partitioner(keys, self._count))
+        shares: defaultdict[int, list[Entry]] = defaultdict(list)
+        for entry, (key, partition) in zip(entries, places, strict=True):
+            if partition is None:
+                shares[self._sticky_for(entry) if key is None else next(chosen)].append(entry)
+            elif partition < self._count:
+                shares[partition].append(entry)
             else:
-                lane = self._sticky_lane()
-            lane.partition.append(entry)
-            if entry.started <= self._context.hastened:  # published before a flush or a close
+                self._beyond.append(entry)
+                self._resolve()
+        for number, share in shares.items():
+            lane = self._lanes[number]
+            lane.partition.extend(share)
+            if min(map(_STARTED, share)) <= self._context.hastened:  # published before a flush or a close
                 lane.partition.stop_lingering()
-            busy[lane] = None
-        for lane in busy:
             lane.wake()
-
-    def _choose(self, entries: Sequence[Entry]) -> Sequence[int]:
-        """Return the partitions of those whose keys choose one."""
-        records = [entry.record for entry in entries]
-        keys = [record.key for record in records if record.key is not None and record.partition is None]
-        return self._context.partitioner(keys, self._count)
 
     def lane(self, number: int) -> Lane:
         """Return the lane of partition *number*."""
@@ -137,16 +134,15 @@ class Topic:
         partition = Partition(TopicPartition(self.name, number), context.listener, self._limit)
         return Lane(partition, context.transport, context.loop, context.background)
 
-    def _sticky_lane(self) -> Lane:
+    def _sticky_for(self, entry: Entry) -> int:
         """Return the partition for null keys: the same one until its batch was cut (KIP-480)."""
-        if self._sticky >= 0:
-            lane = self.lane(self._sticky)
-            if lane.partition.cuts == self._sticky_cuts and lane.partition.queued_bytes < _STICKY_BYTES:
-                return lane
-        self._sticky = self._next_with_leader()
-        lane = self.lane(self._sticky)
-        self._sticky_cuts = lane.partition.cuts
-        return lane
+        if self._sticky_left <= 0 or self.lane(self._sticky).partition.cuts != self._sticky_cuts:
+            self._sticky = self._next_with_leader()
+            partition = self.lane(self._sticky).partition
+            self._sticky_left = _STICKY_BYTES - partition.queued_bytes
+            self._sticky_cuts = partition.cuts
+        self._sticky_left -= entry.size
+        return self._sticky
 
     def _next_with_leader(self) -> int:
         turns = [(self._sticky + 1 + turn) % self._count for turn in range(self._count)]

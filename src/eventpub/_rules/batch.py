@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 BATCH_OVERHEAD = 61  # header of a record batch, magic 2
 _LEAST_PATIENCE = 1.0  # seconds for an answer, if there are as many
-_DEADLINE = attrgetter("deadline")
+_DEADLINE, _SIZE = attrgetter("deadline"), attrgetter("size")
 _TRIES = 3  # unanswered ones that a budget has room for
 
 
@@ -80,10 +80,9 @@ class Batch:
     def _hold(self, entries: list[Entry]) -> None:
         self.entries = entries
         self._positions: dict[Entry, int] = {}
-        self.size = BATCH_OVERHEAD
         for entry in entries:
             entry.batch = self
-            self.size += entry.size
+        self.size = BATCH_OVERHEAD + sum(map(_SIZE, entries))
         self.life = max(map(_DEADLINE, entries), default=0.0)
 
     @property

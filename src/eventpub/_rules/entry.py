@@ -34,7 +34,7 @@ class Entry:
         deadline: when its budget ends, in seconds of the loop's clock.
         limit: when its caller must be told at the latest, also while its dead letter is being written.
         bucket: those whose budgets end about then.
-        queue: the queue it waits in, or waited in last.
+        queue: the queue it waits in, or waited in last, before its partition is known.
         partition: the partition it was routed to, once that is known.
         batch: the batch that holds its room in the buffer, once it was cut into one.
         has_room: whether it counts against the buffer.

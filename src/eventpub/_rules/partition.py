@@ -8,6 +8,8 @@ with `Partition.record`. States and transitions: ``docs/design/partition.md``.
 from __future__ import annotations
 
 from collections import deque
+from itertools import repeat
+from operator import attrgetter
 from typing import TYPE_CHECKING, Literal
 
 from eventpub._rules import retry
@@ -23,6 +25,8 @@ from eventpub.abc import UNSTAMPED, Acked, Rejected, Unacknowledged
 from eventpub.delivery import AttemptOutcome, Delivery, PersistenceStatus, new_delivery
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from eventpub._rules.entry import Entry
     from eventpub._rules.limit import SizeLimit
     from eventpub._rules.listener import PartitionListener
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 TIMER_EARLY = 0.001  # seconds a timer may fire before its time, by its clock's resolution: then do not wait on
 MAX_RECORDS = 2_500  # in a batch: bounds how long cutting and settling hold the event loop
 _CORRUPT_TWICE = 2
+_SIZE, _PROFILE, _DEADLINE = attrgetter("size"), attrgetter("profile"), attrgetter("deadline")
 
 
 class Partition:
@@ -72,14 +77,14 @@ class Partition:
 
     # --- what comes in -------------------------------------------------------------
 
-    def append(self, entry: Entry) -> None:
-        """Queue *entry* behind all others. On an idle partition its linger begins."""
-        queue = self.queue
-        if self.batch is None and not self.pieces and (not queue.entries or queue.first() is None):
-            self._linger_until = entry.started + entry.profile.linger
-        entry.partition = self
-        queue.append(entry)
-        self.queued_bytes += entry.size
+    def extend(self, entries: list[Entry]) -> None:
+        """Queue *entries*, one at least, behind all others. On an idle partition the first one's linger begins."""
+        if not self.busy:
+            self._linger_until = entries[0].started + entries[0].profile.linger
+        for entry in entries:
+            entry.partition = self
+        self.queue.extend(entries)
+        self.queued_bytes += sum(map(_SIZE, entries))
 
     @property
     def busy(self) -> bool:
@@ -149,8 +154,29 @@ class Partition:
 
     def _cut(self, profile: DeliveryProfile, now: float) -> None:
         """Take consecutive records of *profile*, up to its batch size or what the topic takes."""
-        queue, limit = self.queue, min(profile.batch_size, self._limit.bytes)
-        scarce = self._round_trip.scarce
+        limit = min(profile.batch_size, self._limit.bytes)
+        if self._is_one_batch(profile, limit, now):
+            self.batch = Batch(self.queue.take(MAX_RECORDS), profile)
+            self.queued_bytes = 0
+            self.cuts += 1
+        else:
+            self._cut_one_by_one(profile, limit, now)
+
+    def _is_one_batch(self, profile: DeliveryProfile, limit: int, now: float) -> bool:
+        """Return whether all that is queued makes a batch as it is.
+
+        It mostly does, and to see that at once takes a tenth of looking at each record.
+        """
+        entries = self.queue.entries
+        return (
+            len(self.queue) == len(entries) <= MAX_RECORDS
+            and BATCH_OVERHEAD + self.queued_bytes <= limit
+            and list(map(_PROFILE, entries)).count(profile) == len(entries)
+            and min(map(_DEADLINE, entries)) - now >= self._round_trip.scarce
+        )
+
+    def _cut_one_by_one(self, profile: DeliveryProfile, limit: int, now: float) -> None:
+        queue, scarce = self.queue, self._round_trip.scarce
         size = BATCH_OVERHEAD
         entries: list[Entry] = []
         spent: list[Entry] = []
@@ -217,16 +243,18 @@ class Partition:
         self._listener.on_batch_ended(batch.entries)
 
     def _settle_acked(self, batch: Batch, ack: Acked, now: float) -> None:
-        (topic, partition), appended = self.name, ack.timestamp
+        entries, (topic, partition), appended = batch.entries, self.name, ack.timestamp
         attempts, status = len(batch.history), PersistenceStatus.PERSISTED
-        deliveries = []
-        for offset, entry in enumerate(batch.entries, ack.offset):
-            where, timestamp = offset if ack.offset >= 0 else None, appended or entry.record.timestamp or 0
-            fields = (topic, partition, where, timestamp, entry.event_id, attempts, now - entry.started, status)
-            deliveries.append(new_delivery(fields))
+        offsets: Iterable[int | None] = repeat(None, len(entries))
         if ack.offset >= 0:
-            self._last_acked = ack.offset + len(deliveries) - 1
-        self._listener.on_acked(batch.entries, deliveries)
+            offsets = range(ack.offset, ack.offset + len(entries))
+            self._last_acked = offsets[-1]
+        deliveries = []
+        for entry, offset in zip(entries, offsets, strict=True):
+            timestamp = appended or entry.record.timestamp or 0
+            fields = (topic, partition, offset, timestamp, entry.event_id, attempts, now - entry.started, status)
+            deliveries.append(new_delivery(fields))
+        self._listener.on_acked(entries, deliveries)
 
     def _handed_over(self, batch: Batch, now: float) -> None:
         """acks=0: nobody will answer; whether it was appended stays open, and is no error."""

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from eventpub._rules.entry import Entry
 
@@ -46,9 +46,17 @@ class EntryQueue:
         """Take what `first` returned."""
         return self.entries.popleft()
 
+    def extend(self, entries: Iterable[Entry]) -> None:
+        """Add *entries*, whose partition knows that they are here, at the end."""
+        self.entries.extend(entries)
+
     def take(self, limit: int) -> list[Entry]:
         """Take up to *limit* entries that have not ended."""
-        return list(islice(self.drain(), limit))
+        if self._ended or len(self.entries) > limit:
+            return list(islice(self.drain(), limit))
+        taken = list(self.entries)
+        self.entries.clear()
+        return taken
 
     def drain(self) -> Iterator[Entry]:
         """Take every entry that has not ended, one after the other."""

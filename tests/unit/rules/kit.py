@@ -128,7 +128,7 @@ class Bench:
         for each in entries:
             self.desk.room.add(each)
             each.has_room = True
-            self.partition.append(each)
+            self.partition.extend([each])
         return entries
 
     def next(self) -> Wait | Send | None:
