@@ -7,6 +7,9 @@ import os
 
 from eventpub.exceptions import UsageError
 
+running_loop = asyncio._get_running_loop  # noqa: SLF001 - of `asyncio.events.__all__`; get_running_loop() would raise
+"""Return the event loop that runs in this thread, ``None`` if none does."""
+
 
 class Home:
     """The running event loop, and this process.
@@ -38,11 +41,3 @@ class Home:
             )
         where = "on another event loop" if running_loop() else "on an event loop, and none is running here"
         return UsageError(f"this publisher was opened {where}; publish there, or open one on this loop")
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the event loop that runs in this thread, if one does."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

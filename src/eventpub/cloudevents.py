@@ -111,42 +111,26 @@ class Encoder:
             ConfigurationError: no source, no legal topic, a reserved header, a value out of range.
             UsageError: an argument of the wrong type.
         """
-        return self.encode_sized(event, **options)[0]
+        return self.encode_sized(event, options)[0]
 
-    def encode_sized(
-        self,
-        event: Event,
-        *,
-        key: Key | Unset = UNSET,
-        topic: str | None = None,
-        headers: HeaderPairs = (),
-        partition: int | None = None,
-        timestamp: int | datetime | None = None,
-    ) -> tuple[Record, int]:
-        """Return what `encode` does, and its size: here most headers need not be measured again (0.7 µs an event)."""
+    def encode_sized(self, event: Event, options: RecordOptions) -> tuple[Record, int]:
+        """Return what `encode` does, and its size: here most headers need not be measured again (0.7 µs an event).
+
+        Takes what it needs out of *options*.
+        """
         plan = self.plans.get(type(event)) or self._plan_for(event)
         try:
-            record_key = plan.key(event) if key is UNSET else given_key(key)
-            record_headers, size, value = plan.mode.write(event, plan.serialize(event))
-            if headers != ():
-                extra = _user_headers(headers)
-                record_headers += extra
-                size += size_of_headers(extra)
+            if options:
+                plan = _revised_plan(plan, options)
+            key = plan.key(event)
+            headers, size, value = plan.mode.write(event, plan.serialize(event))
+            topic = plan.topic or self._topic_of(type(event))
+            record = new_record((topic, value, key, headers, None, wall_clock() // 1_000_000))
+            size += len(value) if key is None else len(value) + len(key)
+            return _revised_record(record, size, **options) if options else (record, size)  # type: ignore[misc]  # two are gone
         except SerializationError as error:
-            error.event_id, error.record = event.envelope.id, event
-            error.topic = plan.topic if topic is None else topic
+            error.event_id, error.record, error.topic = event.envelope.id, event, plan.topic
             raise
-        record = new_record(
-            (
-                (plan.topic or self._topic_of(type(event))) if topic is None else _given_topic(topic),
-                value,
-                record_key,
-                record_headers,
-                None if partition is None else checked_partition(partition),
-                wall_clock() // 1_000_000 if timestamp is None else _milliseconds(timestamp),
-            )
-        )
-        return record, size + len(value) + (0 if record_key is None else len(record_key))
 
     def complete(
         self,
@@ -238,6 +222,30 @@ class Encoder:
         except Exception as error:
             reason = f"raised {type(error).__name__} for {event_class.__name__}"
             raise ConfigurationError.of("topic_for", reason, "let it return a topic's name") from error
+
+
+def _revised_plan(plan: Plan, options: RecordOptions) -> Plan:
+    """Return *plan* with the key and topic that *options* give in place of what the class says; takes them out."""
+    key, topic = options.pop("key", UNSET), options.pop("topic", None)
+    reader = plan.key if key is UNSET else lambda _: given_key(key)
+    return Plan(plan.topic if topic is None else _given_topic(topic), reader, plan.serialize, plan.mode)
+
+
+def _revised_record(
+    record: Record,
+    size: int,
+    *,
+    headers: HeaderPairs = (),
+    partition: int | None = None,
+    timestamp: int | datetime | None = None,
+) -> tuple[Record, int]:
+    """Return *record* with what is given of one event, and its size."""
+    topic, value, key, own, _, now = record
+    extra = () if headers == () else _user_headers(headers)
+    when = now if timestamp is None else _milliseconds(timestamp)
+    return new_record((topic, value, key, own + extra, checked_partition(partition), when)), size + size_of_headers(
+        extra
+    )
 
 
 def _given_topic(topic: str) -> str:

@@ -94,20 +94,20 @@ class Intake:
             entry.add_headers(headers)
         return entry
 
-    def _entry(self, event: Event | Record, options: PublishOptions, now: float, *, scoped: bool) -> Entry:
+    def _entry(self, event: Any, options: Any, now: float, *, scoped: bool) -> Entry:
         said = timeout = None
         if options:
             _check_known(options)
             said, timeout = options.pop("profile", None), options.pop("timeout", None)
+        event_class = type(event)
         # pydantic's isinstance() takes 0.5 µs: it is asked once for each class.
-        if type(event) in self._encoder.plans or isinstance(event, Event):
-            event = cast("Event", event)
-            record, size = self._encoder.encode_sized(event, **options)  # type: ignore[misc]  # the two are gone
-            event_id: str | None = event.envelope.id
-            profile = self._profiles.of(type(event)) if said is None else self._profiles.named(said)
+        if event_class in self._encoder.plans or isinstance(event, Event):
+            record, size = self._encoder.encode_sized(event, options)
+            event_id = event.envelope.id
+            profile = self._profiles.of(event_class) if said is None else self._profiles.named(said)
         else:
             check_kind(event)
-            record = self._encoder.complete(event, **options)  # type: ignore[misc]  # the two are gone
+            record = self._encoder.complete(event, **options)
             size, event_id = record.size, record.event_id
             profile = self._profiles.default if said is None else self._profiles.named(said)
         limit = _limit(scoped=scoped)
@@ -117,8 +117,7 @@ class Intake:
         if deadline <= now:
             text = f"{record.topic}: the budget around this publish was already spent; nothing was sent"
             raise UnavailableError(text, event_id=event_id, topic=record.topic, reason="budget", record=event)
-        entry = Entry(event, event_id, record, size, profile, now, deadline)
-        entry.limit = limit
+        entry = Entry(event, event_id, record, size, profile, now, deadline, limit)
         if entry.size > MAX_REQUEST_BYTES and profile.compression == "none":
             # A broker closes the connection of a request beyond its socket.request.max.bytes
             # instead of answering: sent, such an event would end as possibly persisted.

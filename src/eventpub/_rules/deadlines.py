@@ -24,17 +24,18 @@ class Deadlines:
     def __init__(self) -> None:
         # Dicts without values: what is due together ends in the order of the publishes, and a
         # schedule of faults repeats to the last outcome. Sets go by memory addresses.
-        self._buckets: dict[int, dict[Entry, None]] = {}
-        self._order: list[int] = []
+        # By when they begin, in units of `BUCKET`.
+        self._buckets: dict[float, dict[Entry, None]] = {}
+        self._order: list[float] = []
 
     def add(self, entry: Entry) -> bool:
         """Watch *entry*; return whether it opened a bucket (the timer may have to be set anew)."""
-        number = int(entry.deadline / BUCKET) + 1
-        bucket = self._buckets.get(number)
+        begin = entry.deadline / BUCKET // 1  # not int(), which is a call
+        bucket = self._buckets.get(begin)
         is_new = bucket is None
         if bucket is None:
-            bucket = self._buckets[number] = {}
-            heapq.heappush(self._order, number)
+            bucket = self._buckets[begin] = {}
+            heapq.heappush(self._order, begin)
         bucket[entry] = None
         entry.bucket = bucket
         return is_new
@@ -54,7 +55,7 @@ class Deadlines:
         """Return when the earliest bucket that holds an entry ends."""
         while self._order and not self._buckets[self._order[0]]:
             del self._buckets[heapq.heappop(self._order)]
-        return self._order[0] * BUCKET if self._order else None
+        return (self._order[0] + 1) * BUCKET if self._order else None
 
     def due(self, now: float, limit: int) -> list[Entry]:
         """Return up to *limit* entries whose bucket has ended. The caller ends them, which discards them."""

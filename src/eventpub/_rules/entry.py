@@ -75,6 +75,7 @@ class Entry:
         profile: DeliveryProfile,
         started: float,
         deadline: float,
+        limit: float = _NEVER,
     ) -> None:
         self.event = event
         self.event_id = event_id
@@ -83,7 +84,7 @@ class Entry:
         self.profile = profile
         self.started = started
         self.deadline = deadline
-        self.limit = _NEVER
+        self.limit = limit
         self.bucket: dict[Entry, None] = _NO_BUCKET
         self.queue: EntryQueue | None = None
         self.partition: Partition | None = None
