@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from eventpub import CRITICAL
+from eventpub.transports.memory import MemoryTransport
 from tests.publisher.kit import one_partition, opened, record, turns
 
 if TYPE_CHECKING:
     from eventpub import Publisher
+    from eventpub.abc import AttemptResult
 
 PART = 48
 
@@ -35,14 +38,17 @@ class Turns:
 
 async def heard(publisher: Publisher, count: int) -> list[tuple[int, int]]:
     """Publish *count* records in one batch; return who heard of it in which turn, in order."""
-    clock, told = Turns(), list[tuple[int, int]]()
+    told: list[tuple[int, int]] = []
+    clocks: list[Turns] = []
 
     async def caller(number: int) -> None:
         await publisher.publish(record(number))
-        told.append((clock.now, number))
+        if not clocks:  # not sooner: while it runs, virtual time stands still
+            clocks.append(Turns())
+        told.append((clocks[0].now, number))
 
     await asyncio.gather(*map(caller, range(count)))
-    clock.stop()
+    clocks[0].stop()
     return told
 
 
@@ -74,6 +80,38 @@ async def test_the_next_events_of_the_first_part_go_ahead() -> None:
         await asyncio.gather(*map(caller, range(100)))
         statistics = publisher.statistics()
         assert (statistics.persisted, statistics.attempts) == (200, 3)
+
+
+async def test_what_is_ready_is_written_before_anybody_publishes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transport writes in its next turn of the loop; the callers of the batch before take theirs after that."""
+    seen: list[str] = []
+    produce = MemoryTransport.produce
+
+    async def write(self: MemoryTransport, *args: Any) -> AttemptResult:
+        await asyncio.sleep(0)
+        seen.append("written")
+        return await produce(self, *args)
+
+    monkeypatch.setattr(MemoryTransport, "produce", write)
+    async with opened(one_partition(), profile=CRITICAL.replace(batch_size=1_000)) as publisher:
+
+        async def caller(number: int) -> None:
+            await publisher.publish(record("x" * 400 + str(number)))
+            seen.append("told")
+
+        await asyncio.gather(*map(caller, range(4)))
+    assert seen == ["written", "written", "told", "told", "told", "told"]
+
+
+@pytest.mark.parametrize("seconds, parts", [(0.01, 4), (0.05, 1)])
+async def test_callers_of_a_broker_far_away_are_told_together(seconds: float, parts: int) -> None:
+    """They publish again long before its answer: two requests would take two round trips."""
+    broker = one_partition()
+    async with opened(broker) as publisher:
+        await publisher.publish(record("first"))
+        broker.latency(seconds)
+        told = await heard(publisher, 200)
+        assert len({turn for turn, _ in told}) == parts
 
 
 async def test_one_who_is_cancelled_before_he_was_told() -> None:

@@ -39,13 +39,22 @@ class Callers:
         """Tell those of *entries*, whose outcomes are set, behind all who wait already."""
         self._waiting.extend(entries)
         self._left -= self._tell(self._left)
-        if self._next_turn is None and (self._waiting or self._left < _FEW):
+        if self._waiting or self._left < _FEW:
             # Behind those just told: what they publish is routed before others are told.
-            self._next_turn = self._loop.call_soon(self._turn, context=self._context)
+            self._turn_soon()
+
+    def tell_later(self, entries: Iterable[Entry]) -> None:
+        """Tell them in the loop's next turn: a request that is ready is written before they run."""
+        self._waiting.extend(entries)
+        self._turn_soon()
 
     def tell_all(self) -> None:
         """Tell everybody now."""
         self._tell(len(self._waiting))
+
+    def _turn_soon(self) -> None:
+        if self._next_turn is None:
+            self._next_turn = self._loop.call_soon(self._turn, context=self._context)
 
     def _turn(self) -> None:
         self._next_turn = None
