@@ -1,13 +1,19 @@
 """eventpub beside what else publishes to Kafka from asyncio, at 1 to 1,000 concurrent publishers.
 
-Rounds alternate between the contenders within one process, so that a machine that slows down
-slows all of them down; what is quoted is the median of the rounds, and the ratio of medians.
+Each contender has a process of its own, so that nobody pays for what another one imports, and
+waits in it while the others have their rounds: a machine that slows down slows all of them
+down. Ratios are medians of the ratios of one turn.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import logging
+import statistics
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 from benchmarks.contenders import CONTENDERS, versions
@@ -17,6 +23,7 @@ from benchmarks.section import Chart, Effort, Section
 from benchmarks.table import Target, table, targets
 
 if TYPE_CHECKING:
+    Rounds = dict[tuple[str, int], list[Sample]]
     Medians = dict[tuple[str, int], Sample]
 
 OURS = "eventpub"
@@ -30,23 +37,23 @@ _MOST_CPU = 18.0  # µs an event at 1,000 publishers
 def measure(effort: Effort) -> Section:
     """Return events/s, latencies and CPU of all contenders."""
     with one_node(dict.fromkeys(_TOPICS.values(), PARTITIONS)) as node:
-        medians = asyncio.run(_compare(node.bootstrap_servers, effort))
-    return section_of(medians, effort)
+        return section_of(_compare(node.bootstrap_servers, effort), effort)
 
 
-def section_of(medians: Medians, effort: Effort) -> Section:
-    """Return the tables and pictures of *medians*."""
+def section_of(rounds: Rounds, effort: Effort) -> Section:
+    """Return the tables and pictures of *rounds*, by contender and number of publishers, in turns."""
+    medians = {of: median(samples) for of, samples in rounds.items()}
     header = ("publishers", *(f"{count:,}" for count in PUBLISHERS))
     lines = [
         "Events/s, and in brackets how many times that eventpub publishes:",
         "",
-        *table(header, (_rates(medians, name) for name in CONTENDERS)),
+        *table(header, (_rates(rounds, medians, name) for name in CONTENDERS)),
         "",
         "Latency in ms (p50 / p99), and client CPU per event in µs:",
         "",
         *table(header, (_costs(medians, name) for name in CONTENDERS)),
         "",
-        *targets(goals(medians)),
+        *targets(goals(rounds)),
         "",
         *_foot(effort),
     ]
@@ -57,14 +64,14 @@ def section_of(medians: Medians, effort: Effort) -> Section:
     return Section("peers", tuple(lines), charts)
 
 
-def goals(medians: Medians) -> list[Target]:
+def goals(rounds: Rounds) -> list[Target]:
     """Return what was aimed at beside the peers; of confluent-kafka's two, the faster one counts."""
     found = [
-        Target(f"aiokafka's `send_and_wait`, {_publishers(count)}", _times(medians, "aiokafka", count), bound)
+        Target(f"aiokafka's `send_and_wait`, {_publishers(count)}", _times(rounds, "aiokafka", count), bound)
         for count, bound in _ROUND_TRIP.items()
     ]
-    by_hand = min(_times(medians, name, 100) for name in ("confluent-kafka", "confluent-kafka, linger 0"))
-    cpu = medians[OURS, 1_000].cpu
+    by_hand = min(_times(rounds, name, 100) for name in ("confluent-kafka", "confluent-kafka, linger 0"))
+    cpu = median(rounds[OURS, 1_000]).cpu
     return [
         *found,
         Target("hand-rolled confluent-kafka, 100 publishers", by_hand, 1.0),
@@ -72,15 +79,25 @@ def goals(medians: Medians) -> list[Target]:
     ]
 
 
-async def _compare(bootstrap_servers: str, effort: Effort) -> Medians:
-    samples: dict[tuple[str, int], list[Sample]] = {(name, count): [] for name in CONTENDERS for count in PUBLISHERS}
-    for publishers in PUBLISHERS:
-        for turn in range(-1, effort.rounds):  # the first is a warm-up, of the broker too
-            for name in CONTENDERS if turn % 2 else reversed(CONTENDERS):
-                sample = await _round(bootstrap_servers, name, publishers, effort.seconds if turn >= 0 else WARM_UP)
-                if turn >= 0:
-                    samples[name, publishers].append(sample)
-    return {of: median(taken) for of, taken in samples.items()}
+def _compare(bootstrap_servers: str, effort: Effort) -> Rounds:
+    """Return what each turn had, of twice the rounds that are half as long: the machine's speed changes by the second."""
+    rounds: Rounds = {(name, count): [] for name in CONTENDERS for count in PUBLISHERS}
+    with ExitStack() as stack:
+        apart = {name: stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for name in CONTENDERS}
+        for publishers in PUBLISHERS:
+            for turn in range(-1, 2 * effort.rounds):  # the first is a warm-up, of the broker too
+                seconds = effort.seconds / 2 if turn >= 0 else WARM_UP
+                for name in CONTENDERS if turn % 2 else reversed(CONTENDERS):
+                    sample = apart[name].submit(one_round, bootstrap_servers, name, publishers, seconds).result()
+                    if turn >= 0:
+                        rounds[name, publishers].append(sample)
+    return rounds
+
+
+def one_round(bootstrap_servers: str, name: str, publishers: int, seconds: float) -> Sample:
+    """Let a contender publish in this process, with a connection and an event loop of its own."""
+    logging.getLogger("eventpub").setLevel(logging.ERROR)  # that there are no dead letters is known
+    return asyncio.run(_round(bootstrap_servers, name, publishers, seconds))
 
 
 async def _round(bootstrap_servers: str, name: str, publishers: int, seconds: float) -> Sample:
@@ -90,11 +107,11 @@ async def _round(bootstrap_servers: str, name: str, publishers: int, seconds: fl
         return await closed_loop(publish, publishers, seconds)
 
 
-def _rates(medians: Medians, name: str) -> list[str]:
+def _rates(rounds: Rounds, medians: Medians, name: str) -> list[str]:
     rates = {count: f"{medians[name, count].rate:,.0f}" for count in PUBLISHERS}
     if name == OURS:
         return [f"**{name}**", *(f"**{rate}**" for rate in rates.values())]
-    return [name, *(f"{rate} ({_times(medians, name, count):.2f}x)" for count, rate in rates.items())]
+    return [name, *(f"{rate} ({_times(rounds, name, count):.2f}x)" for count, rate in rates.items())]
 
 
 def _costs(medians: Medians, name: str) -> list[str]:
@@ -102,8 +119,9 @@ def _costs(medians: Medians, name: str) -> list[str]:
     return [name, *(f"{taken.p50:.2f} / {taken.p99:.2f}; {taken.cpu:,.1f} µs" for taken in samples)]
 
 
-def _times(medians: Medians, peer: str, publishers: int) -> float:
-    return medians[OURS, publishers].rate / medians[peer, publishers].rate
+def _times(rounds: Rounds, peer: str, publishers: int) -> float:
+    turns = zip(rounds[OURS, publishers], rounds[peer, publishers], strict=True)
+    return statistics.median(ours.rate / theirs.rate for ours, theirs in turns)
 
 
 def _publishers(count: int) -> str:
@@ -120,7 +138,8 @@ def _chart(name: str, title: str, y: str, medians: Medians, figure: str) -> Char
 
 def _foot(effort: Effort) -> list[str]:
     return [
-        f"- {versions()}; medians of {effort.rounds} alternating rounds of {effort.seconds:g} s.",
+        f"- {versions()}; medians of {2 * effort.rounds} alternating rounds of {effort.seconds / 2:g} s.",
+        "- In brackets: medians of the ratios of one turn.",
         "- *aiokafka* is `send_and_wait`. *aiokafka, one task*: a queue, and one task that calls `send`.",
         "- *confluent-kafka* is a `Producer`, a thread that polls, and a future for each report; with its default",
         "  `linger.ms` of 5, and with 0, which serves few publishers better.",
