@@ -41,7 +41,7 @@ from tests.fix_kafka import NOT_RUN, require_kafka
 
 pytestmark = pytest.mark.kafka
 
-LATE = 1.0
+LATE = 0.25
 START_TIMEOUT = 1.0
 
 
@@ -284,7 +284,7 @@ async def test_sessions_end_and_no_event_notices(kafka: SecureKafka, topic: str)
     deliveries = [delivery for each in streams for delivery in each]
     assert attempts.failed == []
     assert {delivery.attempts for delivery in deliveries} == {1}
-    assert max(delivery.elapsed for delivery in deliveries) < 2.0
+    assert max(delivery.elapsed for delivery in deliveries) < 1.0
     assert len(values(kafka, topic)) == len(deliveries) > 200
     # Two and a half seconds by token, renewed after 85 % of it: at least four times in ten.
     assert len(calls) >= 5
@@ -357,11 +357,11 @@ async def test_a_right_that_is_revoked_and_given_back_wedges_nothing(
         )
         assert isinstance(refused.pop(), Delivery)
         assert {(type(error), getattr(error, "kafka_code", 0)) for error in refused} == {(TopicAuthorizationError, 29)}
-        assert max(error.elapsed for error in refused) < 5.0
+        assert max(error.elapsed for error in refused) < 1.0
         await asyncio.to_thread(kafka.grant, APP, closed_topic)
         after = await publisher.publish(Record(closed_topic, b"after"))
     assert (first.offset, after.offset, after.attempts) == (0, 1, 1)
-    assert after.elapsed < 5.0
+    assert after.elapsed < 1.0
     assert values(kafka, closed_topic) == [b"before", b"after"]
 
 
@@ -371,7 +371,7 @@ async def test_a_right_that_was_never_given_is_refused_until_it_is(kafka: Secure
         refused = await outcome(publisher.publish(Record(closed_topic, b"refused")))
         assert isinstance(refused, TopicAuthorizationError)
         assert (refused.attempts, refused.kafka_code) == (0, 29)
-        assert refused.elapsed < 5.0
+        assert refused.elapsed < 1.0
         await asyncio.to_thread(kafka.grant, APP, closed_topic)
         assert (await publisher.publish(Record(closed_topic, b"after"))).attempts == 1
     assert values(kafka, closed_topic) == [b"after"]
@@ -385,7 +385,7 @@ async def test_a_user_who_may_write_nowhere_gets_no_producer_id(kafka: SecureKaf
         refused = await outcome(publisher.publish(Record(closed_topic, b"refused")))
         assert isinstance(refused, TopicAuthorizationError)
         assert (refused.kafka_code, refused.attempts) == (31, 0)
-        assert refused.elapsed < 5.0
+        assert refused.elapsed < 1.0
         assert "WRITE" in str(refused)
         without_id = await outcome(publisher.publish(Record(closed_topic, b"refused"), profile=STANDARD))
         assert isinstance(without_id, TopicAuthorizationError)

@@ -30,7 +30,7 @@ from tests.wire.fake_broker import (
 pytestmark = pytest.mark.wire
 
 BUDGET = 0.4
-LATE = 1.0
+LATE = 0.25
 SASL: dict[str, Any] = {
     "security_protocol": "SASL_PLAINTEXT",
     "sasl_mechanism": "PLAIN",

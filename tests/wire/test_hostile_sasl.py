@@ -183,7 +183,7 @@ async def test_a_token_provider_that_fails_costs_time_and_nothing_else(
         began = loop.time()
         with pytest.raises(UnavailableError) as caught:
             await publisher.publish(EVENT, timeout=0.25)
-        assert loop.time() - began < 1.25
+        assert loop.time() - began < 0.5
         said = "; ".join(publisher.health().reasons)
         if way is not hangs:  # which takes longer than the budget, and has not failed yet
             assert "sasl_token_provider" in said
@@ -295,7 +295,7 @@ async def test_a_broker_that_cheats_at_scram_is_refused(scram: FakeBroker, serve
     began = loop.time()
     with pytest.raises(StartError, match=r"refused the authentication|SCRAM iterations") as caught:
         await by_scram(scram).open()
-    assert loop.time() - began < 2.0
+    assert loop.time() - began < 0.5
     assert scram.count(METADATA) == 0
     assert PASSWORD not in "".join(map(repr, causes(caught.value)))
 

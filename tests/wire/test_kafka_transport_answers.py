@@ -100,7 +100,7 @@ async def test_throttle_time_is_waited_out(broker: FakeBroker, kafka: Client) ->
     await kafka.put()
     began = kafka.loop.time()
     await kafka.put(timeout=0.2)
-    assert 0.35 < kafka.loop.time() - began < 1.5
+    assert 0.35 < kafka.loop.time() - began < 0.6
 
 
 async def test_throttling_one_acks_value_leaves_the_others_alone(broker: FakeBroker, kafka: Client) -> None:
@@ -111,7 +111,7 @@ async def test_throttling_one_acks_value_leaves_the_others_alone(broker: FakeBro
     del broker.answers[PRODUCE]
     began = kafka.loop.time()
     await kafka.put(acks=1)
-    assert kafka.loop.time() - began < 1.0
+    assert kafka.loop.time() - began < 0.2
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ async def test_a_silent_broker_costs_the_attempt_its_deadline(broker: FakeBroker
     broker.silent.add(PRODUCE)
     began = kafka.loop.time()
     result = await kafka.put(timeout=0.3)
-    assert 0.3 <= kafka.loop.time() - began < 1.0
+    assert 0.3 <= kafka.loop.time() - began < 0.4
     assert isinstance(result, InDoubt)
     assert isinstance(result.cause, NoAnswerError)
     broker.silent.clear()
@@ -208,7 +208,7 @@ async def test_a_producer_id_that_is_slow_in_coming_holds_up_nothing_else(broker
     await broker.until(INIT_PRODUCER_ID)
     began = kafka.loop.time()
     assert isinstance(await kafka.put(acks=1), Acked)
-    assert kafka.loop.time() - began < 1.0
+    assert kafka.loop.time() - began < 0.3
     task.cancel()
     await asyncio.wait([task])
 
@@ -221,7 +221,7 @@ async def test_without_acks_a_socket_that_takes_no_bytes_ends_in_doubt(broker: F
     while isinstance(result, Unacknowledged):
         began, result = kafka.loop.time(), await kafka.put(0, b"x" * 900_000, acks=0, timeout=0.3)
     assert isinstance(result, InDoubt)
-    assert 0.3 <= kafka.loop.time() - began < 1.0
+    assert 0.3 <= kafka.loop.time() - began < 0.4
     broker.go_on()
     assert isinstance(await kafka.put(acks=0), Unacknowledged)
 
@@ -246,7 +246,7 @@ async def test_a_peer_that_does_not_read_does_not_hold_up_the_close(broker: Fake
     await asyncio.sleep(0)
     began = kafka.loop.time()
     await kafka.transport.aclose(began + 5)
-    assert kafka.loop.time() - began < 2.0
+    assert kafka.loop.time() - began < 0.2
     assert isinstance(await written, InDoubt)
     assert isinstance(await waiting, NotSent)
 
