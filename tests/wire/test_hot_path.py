@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 TOPIC = "hot-path"
-CALLERS, EACH = 100, 5
-LIMIT = 1.05  # 0.84 to 0.86 when this was written; 0.94 on a loaded machine, which makes more and smaller batches
+CALLERS, EACH = 40, 5
+LIMIT = 1.02  # 0.963 when this was written, on a loaded machine too: a way that gets 6 % longer is noticed
 
 
 class Sold(Event, type="sold", key="order", topic=TOPIC, registry=EventRegistry()):
@@ -69,7 +69,7 @@ def sold(number: int) -> Sold:
 
 
 async def instructions_each(publish: Callable[[Sold], Awaitable[object]]) -> float:
-    """Return how many instructions an event takes among a hundred callers."""
+    """Return how many instructions an event takes among forty callers."""
     await asyncio.gather(*(publish(sold(number)) for number in range(CALLERS)))  # connects, and fills every cache
 
     async def caller(number: int) -> None:
@@ -84,12 +84,13 @@ async def instructions_each(publish: Callable[[Sold], Awaitable[object]]) -> flo
 
 @pytest.mark.timeout(120)
 async def test_an_event_takes_fewer_instructions_than_bare_aiokafka() -> None:
-    """With a hundred callers, encoding included on both sides."""
+    """With forty callers, encoding included on both sides."""
     await (
         anyio.lowlevel.checkpoint()
     )  # from now on it can be asked for the cancel scopes around a publish, as in a web application
     with EmbeddedKafka() as kafka:
         kafka.create_topic(TOPIC, 4)
+        kafka.latency(0.1)  # so that all callers publish before the answer: batches are the same on any machine
         async with Publisher(f"kafka://{kafka.bootstrap_servers}", source="/shop") as publisher:
             ours = await instructions_each(publisher.publish)
         encoder = Encoder("/shop")
