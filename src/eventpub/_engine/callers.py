@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _LEAST = 48  # callers told in a turn: splitting fewer costs more, in requests, than it saves
 _FEW = 24  # with so many left of a turn's share, the next ones may use them up: a new share costs a callback
 _MOST = 256
+_FAR = 0.02  # seconds to an answer: two requests would take two of them, and callers told by halves make two
 
 
 class Callers:
@@ -35,18 +36,27 @@ class Callers:
         self._left = _LEAST
         self._next_turn: asyncio.Handle | None = None
 
-    def tell(self, entries: Iterable[Entry]) -> None:
-        """Tell those of *entries*, whose outcomes are set, behind all who wait already."""
+    def tell(self, entries: Iterable[Entry], took: float, *, more_queued: bool) -> None:
+        """Tell those of *entries*, whose outcomes are set, behind all who wait already.
+
+        Args:
+            entries: of one batch.
+            took: seconds from its write to its answer.
+            more_queued: whether its partition is about to send more; that is written before they run.
+        """
         self._waiting.extend(entries)
+        if took > _FAR:
+            self.tell_all()
+        elif more_queued:
+            self._turn_soon()
+        else:
+            self._tell_share()
+
+    def _tell_share(self) -> None:
         self._left -= self._tell(self._left)
         if self._waiting or self._left < _FEW:
             # Behind those just told: what they publish is routed before others are told.
             self._turn_soon()
-
-    def tell_later(self, entries: Iterable[Entry]) -> None:
-        """Tell them in the loop's next turn: a request that is ready is written before they run."""
-        self._waiting.extend(entries)
-        self._turn_soon()
 
     def tell_all(self) -> None:
         """Tell everybody now."""
@@ -60,7 +70,7 @@ class Callers:
         self._next_turn = None
         self._left = min(max(_LEAST, len(self._waiting) // 2), _MOST)
         if self._waiting:
-            self.tell(())
+            self._tell_share()
 
     def _tell(self, most: int) -> int:
         """Tell up to *most*, and return how many."""

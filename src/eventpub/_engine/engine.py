@@ -44,7 +44,6 @@ _log = logging.getLogger("eventpub.delivery")
 
 _ENDED = attrgetter("ended")
 _EXPIRED_AT_ONCE = 500  # entries, before the event loop gets its turn
-_FAR = 0.02  # seconds to an answer: two requests would take two of them, and callers told by halves make two
 _SOCKETS_CLOSE = 0.5  # seconds a transport may take to abort them
 _LETTERS_CLOSE = 0.3  # seconds the dead-letter writer has at least
 
@@ -149,17 +148,13 @@ class Engine:
         self._deadlines.discard_all(entries)
         partition, batch = entries[0].partition, entries[0].batch
         history = () if batch is None else batch.history
-        if partition is not None and partition.queue:  # then the next request is about to be written
-            self._callers.tell_later(entries)
-        else:
-            self._callers.tell(entries)
+        took = history[-1].duration if history else 0.0
+        self._callers.tell(entries, took, more_queued=partition is not None and bool(partition.queue))
         self._counters.persisted += len(deliveries)
         if self._drains:
             self._callers.tell_all()  # before the drain that is over with them returns
             for entry in entries:
                 self._note_end(entry)
-        elif history and history[-1].duration > _FAR:
-            self._callers.tell_all()
         tokens, now = [entry.token for entry in entries], self.loop.time()
         self.recorder.delivered(deliveries[0].topic, tokens, deliveries, history, now)
         if self._hooks.on_outcome:
