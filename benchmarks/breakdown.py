@@ -95,6 +95,7 @@ PLACES = {
     "eventpub._engine.lane:Lane._encode": "append",
     "eventpub._engine.topic": "queue",
     "eventpub._rules.batch": "queue",
+    "eventpub._rules.cutting": "queue",
     "eventpub._rules.partition": "queue",
     "eventpub._rules.queue": "queue",
     "eventpub._rules.sequence": "queue",

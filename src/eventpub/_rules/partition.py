@@ -16,6 +16,7 @@ from eventpub._rules import retry
 from eventpub._rules.attempts import describe
 from eventpub._rules.batch import BATCH_OVERHEAD, Batch
 from eventpub._rules.codes import DUPLICATE_SEQUENCE_NUMBER, Action, lookup
+from eventpub._rules.cutting import take_batch
 from eventpub._rules.failures import Ending
 from eventpub._rules.queue import EntryQueue
 from eventpub._rules.round_trip import RoundTrip
@@ -36,9 +37,8 @@ if TYPE_CHECKING:
     from eventpub.profile import DeliveryProfile
 
 TIMER_EARLY = 0.001  # seconds a timer may fire before its time, by its clock's resolution: then do not wait on
-MAX_RECORDS = 2_500  # in a batch: bounds how long cutting and settling hold the event loop
 _CORRUPT_TWICE = 2
-_SIZE, _PROFILE, _DEADLINE = attrgetter("size"), attrgetter("profile"), attrgetter("deadline")
+_SIZE = attrgetter("size")
 
 
 class Partition:
@@ -155,50 +155,16 @@ class Partition:
     def _cut(self, profile: DeliveryProfile, now: float) -> None:
         """Take consecutive records of *profile*, up to its batch size or what the topic takes."""
         limit = min(profile.batch_size, self._limit.bytes)
-        if self._is_one_batch(profile, limit, now):
-            self.batch = Batch(self.queue.take(MAX_RECORDS), profile)
-            self.queued_bytes = 0
-            self.cuts += 1
-        else:
-            self._cut_one_by_one(profile, limit, now)
-
-    def _is_one_batch(self, profile: DeliveryProfile, limit: int, now: float) -> bool:
-        """Return whether all that is queued makes a batch as it is.
-
-        It mostly does, and to see that at once takes a tenth of looking at each record.
-        """
-        entries = self.queue.entries
-        return (
-            len(self.queue) == len(entries) <= MAX_RECORDS
-            and BATCH_OVERHEAD + self.queued_bytes <= limit
-            and list(map(_PROFILE, entries)).count(profile) == len(entries)
-            and min(map(_DEADLINE, entries)) - now >= self._round_trip.scarce
-        )
-
-    def _cut_one_by_one(self, profile: DeliveryProfile, limit: int, now: float) -> None:
-        queue, scarce = self.queue, self._round_trip.scarce
-        size = BATCH_OVERHEAD
-        entries: list[Entry] = []
-        spent: list[Entry] = []
-        for entry in queue.drain():
-            if entry.profile is not profile and entry.profile != profile:
-                self.mixed_cuts += 1
-                queue.put_back(entry)
-                break
-            if entries and (size + entry.size > limit or len(entries) == MAX_RECORDS):
-                queue.put_back(entry)
-                break
-            self.queued_bytes -= entry.size
-            if entry.deadline - now < scarce and self._round_trip.spent(entry, now):
-                spent.append(entry)
-                continue
-            size += entry.size
-            entries.append(entry)
+        taken = take_batch(self.queue, self.queued_bytes, profile, limit, self._round_trip, now)
         self.cuts += 1
-        if entries:
-            self.batch = Batch(entries, profile)
-        if spent:
-            self._give_up(Batch(spent, profile), "budget", now)
+        self.mixed_cuts += taken.mixed
+        if taken.entries:
+            self.batch = Batch(taken.entries, profile)
+            self.queued_bytes -= self.batch.size - BATCH_OVERHEAD
+        if taken.spent:
+            spent = Batch(taken.spent, profile)
+            self.queued_bytes -= spent.size - BATCH_OVERHEAD
+            self._give_up(spent, "budget", now)
 
     def _drop_spent(self, piece: Batch, now: float) -> None:
         """Cut a clean batch anew without the records that ended, or have no time for an attempt."""

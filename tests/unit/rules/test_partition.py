@@ -6,8 +6,8 @@ import pytest
 import tenacity
 
 from eventpub._rules.attempts import describe
+from eventpub._rules.cutting import MAX_RECORDS
 from eventpub._rules.limit import SizeLimit
-from eventpub._rules.partition import MAX_RECORDS
 from eventpub._rules.round_trip import MIN_ATTEMPT
 from eventpub._rules.sequence import MAX_EPOCH
 from eventpub._rules.step import Send, Wait
