@@ -8,6 +8,7 @@ differs between runs, and the ratio hardly between versions of Python; the figur
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,6 +21,7 @@ from eventpub import Event, Publisher
 from eventpub.cloudevents import Encoder
 from eventpub.registry import EventRegistry
 from eventpub.testing import EmbeddedKafka
+from support.kafka_node import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 TOPIC = "hot-path"
 CALLERS, EACH = 40, 5
-LIMIT = 1.02  # 0.963 when this was written, on a loaded machine too: a way that gets 6 % longer is noticed
+LIMIT = 1.02  # 0.964 when this was written: a way that gets 6 % longer is noticed
 
 
 class Sold(Event, type="sold", key="order", topic=TOPIC, registry=EventRegistry()):
@@ -82,12 +84,10 @@ async def instructions_each(publish: Callable[[Sold], Awaitable[object]]) -> flo
     return instructions.count / len(events)
 
 
-@pytest.mark.timeout(120)
-async def test_an_event_takes_fewer_instructions_than_bare_aiokafka() -> None:
-    """With forty callers, encoding included on both sides."""
-    await (
-        anyio.lowlevel.checkpoint()
-    )  # from now on it can be asked for the cancel scopes around a publish, as in a web application
+async def both() -> tuple[float, float]:
+    """Return how many instructions an event takes by eventpub and by aiokafka, encoding included."""
+    # From now on anyio can be asked for the cancel scopes around a publish, as in a web application.
+    await anyio.lowlevel.checkpoint()
     with EmbeddedKafka() as kafka:
         kafka.create_topic(TOPIC, 4)
         kafka.latency(0.1)  # so that all callers publish before the answer: batches are the same on any machine
@@ -106,4 +106,17 @@ async def test_an_event_takes_fewer_instructions_than_bare_aiokafka() -> None:
             theirs = await instructions_each(send_and_wait)
         finally:
             await producer.stop()
+    return ours, theirs
+
+
+@pytest.mark.timeout(120)
+def test_an_event_takes_fewer_instructions_than_bare_aiokafka() -> None:
+    """With forty callers; in a process of its own, where no other test has loaded OpenTelemetry's SDK."""
+    command = (sys.executable, "-m", "tests.wire.test_hot_path")
+    told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=100).stdout
+    ours, theirs = map(float, told.split())
     assert ours <= theirs * LIMIT, f"{ours:.0f} instructions an event, aiokafka {theirs:.0f}"
+
+
+if __name__ == "__main__":
+    print(*asyncio.run(both()))  # noqa: T201 - for the test above
