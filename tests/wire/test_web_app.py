@@ -68,8 +68,9 @@ async def tell_to_end(server: Server) -> None:
     patience = time.monotonic() + 10
     with contextlib.suppress(ConnectionRefusedError):
         while True:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.close()
+            with contextlib.suppress(ConnectionResetError):  # it was not accepted yet when the listener closed
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
             assert time.monotonic() < patience, "it still takes connections"
             await asyncio.sleep(0.02)
 
