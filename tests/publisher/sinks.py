@@ -21,6 +21,7 @@ class FakeSink:
         self.takes = takes
         self.fault = fault
         self.known_trouble: str | None = None
+        self.resolving_takes = 0.0
         self.closing_takes = 0.0
         self.closing_fault: Exception | None = None
         self.letters: list[DeadLetter] = []
@@ -49,6 +50,8 @@ class FakeSink:
 
     async def resolve(self, resolutions: Sequence[Resolution], deadline: float, /) -> None:
         """Keep them."""
+        assert self.state == "open"
+        await asyncio.sleep(self.resolving_takes)
         self.resolutions += resolutions
 
     async def aclose(self, deadline: float, /) -> None:

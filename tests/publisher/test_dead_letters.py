@@ -397,6 +397,28 @@ async def test_an_ack_during_the_write_resolves_the_letter_behind_it() -> None:
     assert [resolution.id for resolution in sink.resolutions] == [sink.letters[0].id]
 
 
+@pytest.mark.parametrize("resolving_takes, told", [(0, 1), (600, 0)])
+async def test_an_ack_behind_a_write_that_never_ends_is_told_at_the_close(resolving_takes: float, told: int) -> None:
+    """The sink may have the letter, so it hears what became of it, and no longer than it may take to be closed."""
+    broker, sink = one_partition(), FakeSink(takes=600)
+    sink.resolving_takes = resolving_takes
+    publisher = Publisher(broker, dead_letters=keeping(sink), profile=PATIENT)
+    await publisher.open()
+    await publisher.publish(record(0))
+    broker.latency(2)
+    hasty = asyncio.create_task(error_of(publisher.publish(record("hasty"), timeout=1)))
+    await publisher.publish(record("patient"), timeout=10)
+    broker.latency(0)
+    began = now()
+    await publisher.aclose(2)
+    assert now() - began <= 3
+    error = await hasty
+    assert error.dead_letter is not None
+    assert error.dead_letter.state == "failed"
+    assert [resolution.id for resolution in sink.resolutions] == [error.dead_letter.id] * told
+    assert sink.state == "closed"
+
+
 # --- the chain --------------------------------------------------------------------------
 
 

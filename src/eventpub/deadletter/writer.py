@@ -89,8 +89,11 @@ class Submitted:
         self.kept_in.append(sink)
         self._end(Receipt(self.letter.id, sink.name, "written"), None)
 
-    def failed(self, failure: DeadLetterError) -> None:
-        """End: no sink has it for certain."""
+    def failed(self, why: str) -> None:
+        """End: no sink has it for certain. One that it was given to, and that did not answer, may have it."""
+        if self.at is not None:
+            self.kept_in.append(self.at)
+        failure = DeadLetterError(f"no sink took the dead letter: {why}", in_doubt=bool(self.kept_in))
         self._end(Receipt(self.letter.id, None, "failed"), failure)
 
     def _end(self, receipt: Receipt, failure: DeadLetterError | None) -> None:
@@ -263,8 +266,7 @@ class Writer:
             letter = submitted.letter
             facts = {"line": "deadletter.failing", "event_id": letter.event_id, "topic": letter.record.topic}
             _log.error("no sink took a dead letter, its event is only in the exception: %s", why, extra=facts)
-        in_doubt = bool(submitted.kept_in) or submitted.at is not None
-        submitted.failed(DeadLetterError(f"no sink took the dead letter: {why}", in_doubt=in_doubt))
+        submitted.failed(why)
 
     def _works_again(self) -> None:
         if self._failing:
@@ -281,16 +283,19 @@ class Writer:
             waiting = self._resolutions.setdefault(sink, [])
             waiting.append(resolution)
             if len(waiting) == 1 and not self._closed:
-                self._run(self._resolve(sink))
+                self._run(self._resolve(sink, self._loop.time() + _RESOLVING_TAKES))
 
-    async def _resolve(self, sink: DeadLetterSink) -> None:
-        resolutions = self._resolutions.pop(sink)
+    async def _resolve(self, sink: DeadLetterSink, deadline: float) -> None:
+        if not (resolutions := self._resolutions.pop(sink, ())):
+            return
         try:
-            await sink.resolve(resolutions, self._loop.time() + _RESOLVING_TAKES)
+            async with asyncio.timeout_at(deadline + _LATE):
+                await sink.resolve(resolutions, deadline)
         except Exception as error:  # noqa: BLE001 - a sink of the user's may raise anything
             facts = {"line": "deadletter.unresolved", "sink": sink.name, "records": len(resolutions)}
             text = "%s was not told what became of %d dead letters: %s"
-            _log.warning(text, sink.name, len(resolutions), error, extra=facts)
+            why = str(error) or type(error).__name__
+            _log.warning(text, sink.name, len(resolutions), why, extra=facts)
 
     # --- close ---------------------------------------------------------------------
 
@@ -307,23 +312,22 @@ class Writer:
                 task.cancel()
             for submitted in list(self._open):
                 self._fail(submitted, "; ".join([*submitted.failures, "the publisher was closed meanwhile"]))
-            await asyncio.gather(*(_closed(sink, deadline) for sink in self._sinks))
+            await asyncio.gather(*(self._close(sink, max(deadline, self._loop.time())) for sink in self._sinks))
+
+    async def _close(self, sink: DeadLetterSink, deadline: float) -> None:
+        """Tell *sink* the last news and close it; what it raises, or how long it takes, is nobody else's problem."""
+        try:
+            async with asyncio.timeout_at(deadline + _CLOSING_TAKES):
+                await self._resolve(sink, deadline + _LATE)
+                await sink.aclose(deadline)
+        except Exception:  # noqa: BLE001 - a sink of the user's may raise anything
+            _log.exception("%s could not be closed", sink.name, extra={"line": "sink.unclosed", "sink": sink.name})
 
     def _run(self, work: Coroutine[None, None, None]) -> None:
         # In nobody's context: a request's budget or trace is none of the sinks' business.
         task = self._loop.create_task(work, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-async def _closed(sink: DeadLetterSink, deadline: float) -> None:
-    """Close *sink*; what it raises, or how long it takes, is not the others' nor the publisher's problem."""
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout_at(max(deadline, loop.time()) + _CLOSING_TAKES):
-            await sink.aclose(deadline)
-    except Exception:  # noqa: BLE001 - a sink of the user's may raise anything
-        _log.exception("%s could not be closed", sink.name, extra={"line": "sink.unclosed", "sink": sink.name})
 
 
 def _trouble(sink: DeadLetterSink) -> str | None:
