@@ -93,6 +93,7 @@ PLACES = {
     "eventpub._engine.keyed_defaultdict": "queue",
     "eventpub._engine.lane": "queue",
     "eventpub._engine.lane:Lane._encode": "append",
+    "eventpub._engine.lane:Lane._encode_here": "append",
     "eventpub._engine.topic": "queue",
     "eventpub._rules.batch": "queue",
     "eventpub._rules.cutting": "queue",

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from eventpub import Publisher
 from eventpub.testing import MemoryBroker
-from eventpub.transports.memory import LoggedRecord
+from eventpub.transports.memory import LoggedRecord, MemoryTransport
 from support import virtual_time
+from support.no_callbacks import NoCallbacks
 from torture.fault import Aim, Fault, nothing
 from torture.plan import Pace, Plan, TopicPlan
 
@@ -48,6 +49,7 @@ class MemoryWorld:
     def __init__(self, plan: Plan) -> None:
         self.broker = MemoryBroker(brokers=plan.brokers, auto_create=False)
         self.broker.latency(plan.latency)
+        self._callbacks = plan.callbacks
         self.done: Counter[str] = Counter()  # effects that the broker does not count itself
         self.publisher: Publisher | None = None
         self._scripted: set[Aim] = set()
@@ -57,9 +59,9 @@ class MemoryWorld:
             self.create(topic)
 
     @property
-    def target(self) -> MemoryBroker:
-        """The broker itself."""
-        return self.broker
+    def target(self) -> MemoryBroker | NoCallbacks:
+        """The broker itself, or a transport that a user might have written."""
+        return self.broker if self._callbacks else NoCallbacks(MemoryTransport(self.broker))
 
     def create(self, topic: TopicPlan) -> None:
         """Create a topic as planned."""

@@ -132,7 +132,8 @@ class Plan:
     """One episode.
 
     With ``ample`` budgets, idempotent profiles and nobody who gives up, nothing but a fault explains
-    a doubt; and a publisher may well sit out most faults.
+    a doubt; and a publisher may well sit out most faults. Without ``callbacks`` the transport has only
+    what every transport has to have, where an arena can choose.
     """
 
     seed: int
@@ -149,6 +150,7 @@ class Plan:
     sinks: tuple[SinkPlan, ...]
     letter_topics: tuple[TopicPlan, ...]
     letters_buffer: BufferLimits | None
+    callbacks: bool
     pace: Pace = field(repr=False)
 
     @property
@@ -171,7 +173,8 @@ class Plan:
         ample = "with ample budgets " if self.ample else ""
         sinks = ", ".join(f"{sink.temper} {sink.kind}".strip() for sink in self.sinks)
         kept = f"; dead letters to {sinks}" if sinks else ""
-        return f"{len(self.steps)} steps {ample}by {profiles}{kept}; {blows or 'nothing breaks'}; closed {self.ending}"
+        way = "" if self.callbacks else "; without callbacks"
+        return f"{len(self.steps)} steps {ample}by {profiles}{way}{kept}; {blows or 'nothing breaks'}; closed {self.ending}"
 
 
 def draw(seed: int, faults: Mapping[str, Fault[Any]], pace: Pace, only: str | None = None) -> Plan:
@@ -205,6 +208,8 @@ def draw(seed: int, faults: Mapping[str, Fault[Any]], pace: Pace, only: str | No
         sinks=sinks,
         letter_topics=_letter_topics(others, topics) if any(sink.kind == "topic" for sink in sinks) else (),
         letters_buffer=others.choice([None, None, None, BufferLimits(max_records=2)]),
+        # A topic for letters needs a broker that can be shared.
+        callbacks=any(sink.kind == "topic" for sink in sinks) or others.random() < 0.75,
         pace=pace,
     )
 

@@ -8,7 +8,7 @@ an answer means for an event is decided elsewhere (``eventpub._rules``).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -197,6 +197,40 @@ class Transport(Protocol):
         Calls made in one turn of the loop for one broker and acks value share a request. A
         deadline in the past is `NotSent`. The answer for a call that was cancelled goes to
         `TransportListener.on_late`, as one that comes after its deadline does.
+        """
+
+
+class Posted(Protocol):
+    """A batch that was handed over by `CallbackTransport.post`."""
+
+    def cancel(self) -> object:
+        """Wait for it no longer. Not written yet, it is not sent; written, its answer is a late one."""
+
+
+@runtime_checkable
+class CallbackTransport(Transport, Protocol):
+    """A transport that can be asked and given a batch without a coroutine.
+
+    Both methods are optional for a transport, and only faster: without them each batch of a partition
+    costs a task.
+    """
+
+    def is_ready(self, partition: TopicPartition, acks: Acks, /) -> bool:
+        """Whether `ready` would return ``None`` without waiting."""
+
+    def post(
+        self,
+        partition: TopicPartition,
+        batch: WireBatch,
+        acks: Acks,
+        deadline: float,
+        on_result: Callable[[AttemptResult], None],
+        /,
+    ) -> Posted:
+        """Send *batch* as `produce` does, and call *on_result* once with what came of it.
+
+        Not before this has returned, and not after a `Posted.cancel` unless its value was known by
+        then. *on_result* does not raise, and may post the next batch.
         """
 
 

@@ -12,6 +12,7 @@ from eventpub.abc import (
     Acked,
     Acks,
     AttemptResult,
+    CallbackTransport,
     Compression,
     InDoubt,
     NotSent,
@@ -431,6 +432,147 @@ async def test_broker_that_was_away_is_found_again(cluster: Cluster, client: Cli
     async with asyncio.timeout(10):
         assert await waiting is None
     assert offset(await client.put(1, b"1")) == 1
+
+
+# --- posting ----------------------------------------------------------------------------------------
+
+
+class Post:
+    """One batch that was posted, and what its callback was told."""
+
+    def __init__(self, client: Client, sequence: int, partition: int = 0, *, timeout: float = 5.0) -> None:
+        self.batch = client.batch(sequence, b"%d" % sequence)
+        self.told: list[AttemptResult] = []
+        self.over = asyncio.Event()
+        place, deadline = client.at(partition), now() + timeout
+        self.posted = direct(client).post(place, self.batch, "all", deadline, self._note)
+        assert self.told == [], "told before `post` had returned"
+
+    def _note(self, result: AttemptResult) -> None:
+        self.told.append(result)
+        self.over.set()
+
+    async def result(self) -> AttemptResult:
+        """Return what it came to, and see to it that it is told once."""
+        async with asyncio.timeout(10):
+            await self.over.wait()
+        await turns(5)
+        (result,) = self.told
+        return result
+
+
+def direct(client: Client) -> CallbackTransport:
+    """Return the client's transport, which has the optional methods."""
+    assert isinstance(client.transport, CallbackTransport)
+    return client.transport
+
+
+async def test_post_tells_what_came_of_it(cluster: Cluster, client: Client) -> None:
+    """Once, after it has returned; batches of one turn share a request, and each has its own answer."""
+    assert await client.ready() is None
+    posts = [Post(client, 0, partition) for partition in range(3)]
+    assert [offset(await post.result()) for post in posts] == [0, 0, 0]
+    assert await values(cluster, client, 2) == [b"0"]
+
+
+async def test_who_is_told_may_post_the_next(cluster: Cluster, client: Client) -> None:
+    """The connection is free for it by then."""
+    assert await client.ready() is None
+    offsets: list[int] = []
+    over = asyncio.Event()
+
+    def post(sequence: int) -> None:
+        assert direct(client).is_ready(client.at(), "all")
+        direct(client).post(client.at(), client.batch(sequence, b"%d" % sequence), "all", now() + 5, go_on)
+
+    def go_on(result: AttemptResult) -> None:
+        offsets.append(offset(result))
+        post(len(offsets)) if len(offsets) < 5 else over.set()
+
+    post(0)
+    async with asyncio.timeout(10):
+        await over.wait()
+    assert offsets == [0, 1, 2, 3, 4]
+    assert await values(cluster, client) == [b"0", b"1", b"2", b"3", b"4"]
+
+
+async def test_is_ready_says_what_ready_would_wait_for(cluster: Cluster, client: Client) -> None:
+    """A connection, and the answer of a request in flight."""
+    cluster.needs("faults")
+    assert await client.ready() is None
+    cluster.faults.latency(0.1)
+    post = Post(client, 0)
+    await turns(3)
+    assert not direct(client).is_ready(client.at(1), "all")
+    assert offset(await post.result()) == 0
+    assert direct(client).is_ready(client.at(1), "all")
+    cluster.faults.down()
+    await asyncio.sleep(0.2)
+    assert not direct(client).is_ready(client.at(), "all")
+    assert isinstance(await Post(client, 1).result(), NotSent)
+
+
+async def test_post_cancelled_before_the_write_is_not_sent(cluster: Cluster, client: Client) -> None:
+    """And nobody is told."""
+    assert await client.ready() is None
+    withdrawn, kept = Post(client, 0), Post(client, 0, 1)
+    withdrawn.posted.cancel()
+    assert offset(await kept.result()) == 0
+    assert withdrawn.told == []
+    assert await values(cluster, client) == []
+
+
+async def test_post_cancelled_after_the_write_is_answered_late(cluster: Cluster, client: Client) -> None:
+    """As a cancelled `produce` is; the connection lives on, until the answer or the deadline."""
+    cluster.needs("faults")
+    assert await client.ready() is None
+    cluster.faults.latency(0.1)
+    post = Post(client, 0)
+    await turns(3)
+    post.posted.cancel()
+    async with asyncio.timeout(10):
+        assert await client.ready(1) is None
+    assert post.told == []
+    ((place, batch, answer),) = client.late
+    assert (place, batch) == (client.at(), post.batch)
+    assert isinstance(answer, Acked)
+
+
+async def test_post_cancelled_and_never_answered_frees_its_connection(cluster: Cluster, client: Client) -> None:
+    """At its deadline, as if somebody still waited."""
+    cluster.needs("faults")
+    await client.put(0, b"0")
+    cluster.faults.pause()
+    post = Post(client, 1, timeout=0.3)
+    await turns(3)
+    post.posted.cancel()
+    await asyncio.sleep(0.4)
+    cluster.faults.resume()
+    async with asyncio.timeout(10):
+        assert await client.ready(1) is None
+    assert post.told == []
+
+
+async def test_post_too_late_or_after_the_close_is_not_sent(cluster: Cluster, client: Client) -> None:
+    """Told as a value like any other."""
+    assert await client.ready() is None
+    assert isinstance(await Post(client, 0, timeout=-1).result(), NotSent)
+    await client.aclose()
+    assert isinstance(await Post(client, 0).result(), NotSent)
+    assert await values(cluster, client) == []
+
+
+async def test_close_tells_pending_posts_their_value(cluster: Cluster, client: Client) -> None:
+    """In flight: in doubt. Not written yet: not sent."""
+    cluster.needs("faults")
+    await client.put(0, b"0")
+    cluster.faults.pause()
+    in_flight = Post(client, 1)
+    await asyncio.sleep(0.1)
+    queued = Post(client, 0, 1)
+    await client.aclose()
+    assert isinstance(await in_flight.result(), InDoubt)
+    assert isinstance(await queued.result(), NotSent)
 
 
 # --- deadlines --------------------------------------------------------------------------------------

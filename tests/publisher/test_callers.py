@@ -14,7 +14,7 @@ from tests.publisher.kit import one_partition, opened, record, turns
 
 if TYPE_CHECKING:
     from eventpub import Publisher
-    from eventpub.abc import AttemptResult
+    from eventpub.abc import Posted
 
 PART = 48
 
@@ -71,6 +71,7 @@ async def test_a_few_are_told_in_one_turn() -> None:
 async def test_the_next_events_of_the_first_part_go_ahead() -> None:
     """They make a batch of their own, which is under way while the others are told."""
     broker = one_partition()
+    broker.latency(0.002)
     async with opened(broker) as publisher:
 
         async def caller(number: int) -> None:
@@ -85,14 +86,13 @@ async def test_the_next_events_of_the_first_part_go_ahead() -> None:
 async def test_what_is_ready_is_written_before_anybody_publishes_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A transport writes in its next turn of the loop; the callers of the batch before take theirs after that."""
     seen: list[str] = []
-    produce = MemoryTransport.produce
+    post = MemoryTransport.post
 
-    async def write(self: MemoryTransport, *args: Any) -> AttemptResult:
-        await asyncio.sleep(0)
-        seen.append("written")
-        return await produce(self, *args)
+    def write(self: MemoryTransport, *args: Any) -> Posted:
+        asyncio.get_running_loop().call_soon(seen.append, "written")
+        return post(self, *args)
 
-    monkeypatch.setattr(MemoryTransport, "produce", write)
+    monkeypatch.setattr(MemoryTransport, "post", write)
     async with opened(one_partition(), profile=CRITICAL.replace(batch_size=1_000)) as publisher:
 
         async def caller(number: int) -> None:

@@ -24,7 +24,7 @@ from eventpub._engine.topic import Topic
 from eventpub._rules.admission import Admission
 from eventpub._rules.deadlines import Deadlines
 from eventpub._rules.failures import Ending
-from eventpub.abc import Acked, AttemptDetails, Levels, OutcomeDetails
+from eventpub.abc import Acked, AttemptDetails, CallbackTransport, Levels, OutcomeDetails
 from eventpub.delivery import AttemptOutcome, Delivery
 from eventpub.exceptions import BufferFullError, PublishError
 from eventpub.statistics import PublisherStatistics
@@ -63,6 +63,7 @@ class Engine:
         recorder: Recorder | None = None,
     ) -> None:
         self.transport = transport
+        self.direct = transport if isinstance(transport, CallbackTransport) else None
         self.partitioner = partitioner
         self.loop = loop
         # What serves all callers runs in the name of none: a lane or timer that one request

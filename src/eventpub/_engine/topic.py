@@ -17,11 +17,11 @@ from eventpub._rules.queue import EntryQueue
 from eventpub.abc import Partitioner, Recorder, Rejected, TopicPartition
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
     from contextvars import Context
 
     from eventpub._rules.entry import Entry
-    from eventpub.abc import Transport
+    from eventpub.abc import CallbackTransport, Transport
 
 _RECORD, _STARTED = attrgetter("record"), attrgetter("started")
 _ROUTED_AT_ONCE = 2_500  # records, before the event loop gets its turn
@@ -37,6 +37,8 @@ class TopicContext(Protocol):
     def background(self) -> Context: ...
     @property
     def transport(self) -> Transport: ...
+    @property
+    def direct(self) -> CallbackTransport | None: ...
     @property
     def partitioner(self) -> Partitioner: ...
     @property
@@ -102,10 +104,10 @@ class Topic:
         for entry in entries:
             if entry.started <= self._known_since:
                 self._note_wait(entry)
-        self._route(entries)
+        self._route(entries, Lane.advance)
         self._route_soon()
 
-    def _route(self, entries: Sequence[Entry]) -> None:
+    def _route(self, entries: Sequence[Entry], set_going: Callable[[Lane], None] = Lane.wake) -> None:
         places = [(record.key, record.partition) for record in map(_RECORD, entries)]
         keys = [key for key, partition in places if key is not None and partition is None]
         chosen = iter(self._context.partitioner(keys, self._count))
@@ -123,7 +125,7 @@ class Topic:
             lane.partition.extend(share)
             if min(map(_STARTED, share)) <= self._context.hastened:  # published before a flush or a close
                 lane.partition.stop_lingering()
-            lane.wake()
+            set_going(lane)
 
     def lane(self, number: int) -> Lane:
         """Return the lane of partition *number*."""
@@ -132,7 +134,7 @@ class Topic:
     def _open(self, number: int) -> Lane:
         context = self._context
         partition = Partition(TopicPartition(self.name, number), context.listener, self._limit)
-        return Lane(partition, context.transport, context.loop, context.background)
+        return Lane(partition, context.transport, context.direct, context.loop, context.background)
 
     def _sticky_for(self, entry: Entry) -> int:
         """Return the partition for null keys: the same one until its batch was cut (KIP-480)."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from eventpub._rules.entry import Entry
     from eventpub.abc import Stamp, WireBatch
     from eventpub.profile import DeliveryProfile
+    from eventpub.record import Record
 
 BATCH_OVERHEAD = 61  # header of a record batch, magic 2
 _LEAST_PATIENCE = 1.0  # seconds for an answer, if there are as many
@@ -84,6 +85,11 @@ class Batch:
             entry.batch = self
         self.size = BATCH_OVERHEAD + sum(map(_SIZE, entries))
         self.life = max(map(_DEADLINE, entries), default=0.0)
+
+    @property
+    def records(self) -> list[Record]:
+        """What is encoded."""
+        return [entry.record for entry in self.entries]
 
     @property
     def frozen(self) -> bool:

@@ -7,7 +7,7 @@ partition once and at most 8 MiB. What an answer means is decided elsewhere.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from eventpub.abc import (
@@ -36,6 +36,9 @@ _IDEMPOTENT_LIMIT = 2.0
 _NEVER = float("inf")
 
 
+OnResult = Callable[[AttemptResult], None]
+
+
 class Notes(Protocol):
     """Who is told what no caller waits for any more, and which partition was refused."""
 
@@ -49,25 +52,46 @@ class Notes(Protocol):
 class Entry:
     """One batch on its way: until its answer, its deadline, or its caller's cancellation."""
 
-    __slots__ = ("batch", "deadline", "future", "partition")
+    __slots__ = ("_loop", "_on_result", "batch", "deadline", "partition")
 
     def __init__(
-        self, partition: TopicPartition, batch: WireBatch, deadline: float, future: asyncio.Future[AttemptResult]
+        self,
+        partition: TopicPartition,
+        batch: WireBatch,
+        deadline: float,
+        on_result: OnResult,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.partition = partition
         self.batch = batch
         self.deadline = deadline
-        self.future = future
+        self._on_result: OnResult | None = on_result
+        self._loop = loop
 
     @property
     def open(self) -> bool:
         """Whether its caller still waits."""
-        return not self.future.done()
+        return self._on_result is not None
+
+    def cancel(self) -> None:
+        """Wait no longer."""
+        self._on_result = None
+
+    def acknowledge(self, result: Acked) -> None:
+        """Give the caller, who waits, the acknowledgement; what he posts then goes with the next request."""
+        on_result, self._on_result = self._on_result, None
+        if on_result is not None:
+            on_result(result)
 
     def end(self, result: AttemptResult) -> None:
-        """Give the caller its value, unless one was given before."""
-        if not self.future.done():
-            self.future.set_result(result)
+        """Give the caller any other value, unless one was given before, in the next turn of the loop.
+
+        Not in this one: he may try again at once, and what the value comes from (a connection that
+        ends, a leader that changed) is still under way.
+        """
+        on_result, self._on_result = self._on_result, None
+        if on_result is not None:
+            self._loop.call_soon(on_result, result)
 
 
 class Request:
@@ -144,19 +168,19 @@ class Outbox:
             and self._waiting_bytes < MAX_REQUEST
         )
 
-    async def send(self, partition: TopicPartition, batch: WireBatch, deadline: float) -> AttemptResult:
-        """Write *batch* with the next request, and return what came of it by *deadline*.
+    def post(self, partition: TopicPartition, batch: WireBatch, deadline: float, on_result: OnResult) -> Entry:
+        """Write *batch* with the next request, and tell *on_result* what came of it by *deadline*.
 
         Cancelled before it was written, it is not written. Cancelled later, its answer is a
         late one.
         """
-        entry = Entry(partition, batch, deadline, self._loop.create_future())
+        entry = Entry(partition, batch, deadline, on_result, self._loop)
         self._waiting.append(entry)
         self._waiting_bytes += len(batch.data)
         self._flush_soon()
         if deadline < self._alarm_at:
             self._set_alarm(deadline)
-        return await entry.future
+        return entry
 
     def leave(self, partitions: Collection[TopicPartition]) -> None:
         """Wait no longer for the answers about *partitions*, which others lead now.
@@ -246,6 +270,7 @@ class Outbox:
             self._loop.call_soon(request.link.abort, fault)  # not at once: its reader runs this
         elif answer.throttle > 0 and self._throttle is None:
             self._throttle = self._loop.call_later(answer.throttle, self._unthrottle)
+        self._request = None  # whoever is told posts what comes next
         for partition, entry in request.entries.items():
             self._settle(entry, self._result_of(partition, request, answer))
         self._finish(request)
@@ -268,14 +293,16 @@ class Outbox:
     def _settle(self, entry: Entry, result: AttemptResult) -> None:
         if isinstance(result, Rejected):
             self._notes.on_rejected(entry.partition, result.code)
-        if entry.open:
-            entry.future.set_result(result)
-        elif isinstance(result, (Acked, Rejected)):
-            self._notes.on_late(entry.partition, entry.batch, result)
+        if not entry.open:
+            if isinstance(result, (Acked, Rejected)):
+                self._notes.on_late(entry.partition, entry.batch, result)
+        elif isinstance(result, Acked):
+            entry.acknowledge(result)
+        else:
+            entry.end(result)
 
     def _finish(self, request: Request) -> None:
-        if self._request is request:
-            self._request = None
+        self._request = None
         if self._waiting:
             self._flush_soon()
         self.line.release(request.link)

@@ -14,6 +14,7 @@ from eventpub.abc import (
     AttemptResult,
     Compression,
     NotSent,
+    Posted,
     ProducerId,
     Rejected,
     Stamp,
@@ -35,12 +36,14 @@ from eventpub.transports.kafka.errors import (
     TransportClosedError,
     UnreachableError,
 )
+from eventpub.transports.kafka.merge import OnResult, Outbox
 from eventpub.transports.kafka.metadata import Metadata
 from eventpub.transports.kafka.patience import PatientConnect
 from eventpub.transports.kafka.pool import Pool
 from eventpub.transports.kafka.producer_id import ProducerIds
 from eventpub.transports.kafka.silence import SilenceWatch
 from eventpub.transports.kafka.topics import STALE_LEADER
+from eventpub.transports.produced import produced
 
 _log = logging.getLogger("eventpub.kafka")
 
@@ -113,12 +116,12 @@ class KafkaTransport:
 
         After the close it returns at once, and `produce` says what there is to say.
         """
-        running = self._started
-        node = running.leaders.get(partition)
-        outbox = None if node is None else running.find_outbox((node, acks))
-        if outbox is not None and outbox.free:
-            return None
-        return await running.wait_until_ready(partition, acks)
+        return None if self.is_ready(partition, acks) else await self._started.wait_until_ready(partition, acks)
+
+    def is_ready(self, partition: TopicPartition, acks: Acks, /) -> bool:
+        """Whether a batch could be written now."""
+        outbox = self._started.outbox_of(partition, acks)
+        return outbox is not None and outbox.free
 
     def encode(self, records: Sequence[Record], stamp: Stamp, compression: Compression, /) -> WireBatch:
         """Encode *records*, all of whose timestamps are set, into one batch.
@@ -132,13 +135,19 @@ class KafkaTransport:
         self, partition: TopicPartition, batch: WireBatch, acks: Acks, deadline: float, /
     ) -> AttemptResult:
         """Send *batch* once, right after `ready`, and return what came of it by *deadline*."""
+        post = partial(self.post, partition, batch, acks, deadline)
+        return await produced(post, partial(self._started.on_late, partition, batch))
+
+    def post(
+        self, partition: TopicPartition, batch: WireBatch, acks: Acks, deadline: float, on_result: OnResult, /
+    ) -> Posted:
+        """Send *batch* once, right after `is_ready`, and tell *on_result* what came of it by *deadline*."""
         running = self._started
-        node = running.leaders.get(partition)
-        outbox = None if node is None else running.find_outbox((node, acks))
+        outbox = running.outbox_of(partition, acks)
         if self._closed or outbox is None or deadline <= running.loop.time():
-            return NotSent(None, self._why_not(partition, deadline))
+            return running.loop.call_soon(on_result, NotSent(None, self._why_not(partition, deadline)))
         running.silence.begin()
-        return await outbox.send(partition, batch, deadline)
+        return outbox.post(partition, batch, deadline, on_result)
 
     def _why_not(self, partition: TopicPartition, deadline: float) -> ConnectionFault:
         if self._closed:
@@ -181,7 +190,7 @@ class _Running:
         self.producer_ids = ProducerIds(self._contact)
         self.leaders = self.metadata.topics.leaders
         self.silence = SilenceWatch(self._pool, self.leaders, self.metadata)
-        self.find_outbox = self._pool.find
+        self._find_outbox = self._pool.find
         self._task = self.loop.create_task(self.metadata.run(), name="eventpub metadata")
         self._task.add_done_callback(_report_end)
 
@@ -249,6 +258,11 @@ class _Running:
         if not faults and not self.metadata.answered:
             return ("no broker has answered yet",)
         return tuple(dict.fromkeys(str(fault) for fault in faults))
+
+    def outbox_of(self, partition: TopicPartition, acks: Acks) -> Outbox | None:
+        """Return the outbox of the partition's leader, if it is known and was asked for before."""
+        node = self.leaders.get(partition)
+        return None if node is None else self._find_outbox((node, acks))
 
     async def wait_until_ready(self, partition: TopicPartition, acks: Acks) -> Rejected | None:
         """Wait until a batch could be written, for its leader or for the connection, without polling."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from eventpub.abc import (
+    Acked,
     Acks,
     AttemptResult,
     InDoubt,
@@ -61,16 +62,17 @@ class Connection:
         """Whether a batch given now would leave now: nothing is in flight and no throttle time runs."""
         return self._in_flight is None and self._mute is None
 
-    def produce(self, partition: TopicPartition, batch: WireBatch, deadline: float) -> asyncio.Future[AttemptResult]:
-        """Put *batch* into the next request, and return the future of its result."""
-        result: asyncio.Future[AttemptResult] = self.loop.create_future()
-        entry = Entry(partition, batch, deadline, result)
+    def post(
+        self, partition: TopicPartition, batch: WireBatch, deadline: float, on_result: Callable[[AttemptResult], None]
+    ) -> Entry:
+        """Put *batch* into the next request, and tell *on_result* what came of it."""
+        entry = Entry(partition, batch, deadline, on_result, self.loop)
         self._pending.append(entry)
         if not self.free:
             self._watch_unsent(entry)
         elif len(self._pending) == 1:
             self.loop.call_soon(self._flush)
-        return result
+        return entry
 
     def written(self, request: Request) -> None:
         """With acks=0 nobody will answer: the batches end here."""
@@ -84,12 +86,20 @@ class Connection:
         if request.abandoned:
             return
         self._overdue.pop(request, None)
-        for entry, result in zip(request.entries, results, strict=True):
-            if not entry.settle(result):
-                self.listener.on_late(entry.partition, entry.batch, result)
         if throttle and self._mute is None:
             self._mute = self.loop.call_later(throttle, self._unmute)
-        self._release(request)
+        frees = self._in_flight is request
+        if frees:
+            self._in_flight = None  # before anybody is told, who may post what comes next
+        for entry, result in zip(request.entries, results, strict=True):
+            if not entry.open:
+                self.listener.on_late(entry.partition, entry.batch, result)
+            elif isinstance(result, Acked):
+                entry.acknowledge(result)
+            else:
+                entry.settle(result)
+        if frees:
+            self._next()
 
     def lose(self, cause: BaseException) -> None:
         """The connection broke: what is in flight is in doubt at once."""
@@ -139,7 +149,7 @@ class Connection:
         room = MAX_REQUEST
         for entry in self._pending:
             size = len(entry.batch.data)
-            if entry.result.done():
+            if not entry.open:
                 entry.forget_timer()
             elif entry.partition in chosen or (chosen and size > room):
                 later.append(entry)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,21 +29,34 @@ class Client(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One batch of one partition in a request, and the call that waits for its result."""
+    """One batch of one partition in a request, and who waits for its result while it is *open*."""
 
     partition: TopicPartition
     batch: WireBatch
     deadline: float
-    result: asyncio.Future[AttemptResult]
+    on_result: Callable[[AttemptResult], None]
+    loop: asyncio.AbstractEventLoop
     timer: asyncio.TimerHandle | None = None
+    open: bool = True
 
-    def settle(self, result: AttemptResult) -> bool:
-        """End the waiting call, if one still waits, and say whether it did."""
+    def acknowledge(self, result: Acked) -> None:
+        """Tell whoever waits at once; what he posts then goes with the next request."""
+        self._end()
+        self.on_result(result)
+
+    def settle(self, result: AttemptResult) -> None:
+        """Tell whoever still waits any other value, in the next turn of the loop: he may try again at once."""
+        if self.open:
+            self._end()
+            self.loop.call_soon(self.on_result, result)
+
+    def _end(self) -> None:
+        self.open = False
         self.forget_timer()
-        if self.result.done():
-            return False
-        self.result.set_result(result)
-        return True
+
+    def cancel(self) -> None:
+        """Wait no longer. The request lives until its deadline all the same."""
+        self.open = False
 
     def forget_timer(self) -> None:
         """Stop watching the deadline."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from eventpub.abc import (
     Acks,
     AttemptResult,
     Compression,
     NotSent,
+    Posted,
     ProducerId,
     Rejected,
     Stamp,
@@ -26,6 +28,7 @@ from eventpub.transports.memory.codec import encode
 from eventpub.transports.memory.connection import Connection
 from eventpub.transports.memory.gate import Gate
 from eventpub.transports.memory.node import Node
+from eventpub.transports.produced import produced
 
 BROKER_NOT_AVAILABLE = 8
 
@@ -128,6 +131,11 @@ class MemoryTransport:
                 return refusal
         return None
 
+    def is_ready(self, partition: TopicPartition, acks: Acks, /) -> bool:
+        """Whether the leader's connection is there and free."""
+        connection = None if self._closed else self._connection(partition, acks)
+        return connection is not None and connection.connect() and connection.free
+
     def encode(self, records: Sequence[Record], stamp: Stamp, compression: Compression, /) -> WireBatch:
         """Encode *records* into one batch."""
         return WireBatch(encode(records, compression), len(records), stamp)
@@ -136,17 +144,37 @@ class MemoryTransport:
         self, partition: TopicPartition, batch: WireBatch, acks: Acks, deadline: float, /
     ) -> AttemptResult:
         """Send *batch* once and return what came of it by *deadline*."""
-        now = self._now()
+        listener = self._started()[1]
+        post = partial(self.post, partition, batch, acks, deadline)
+        return await produced(post, partial(listener.on_late, partition, batch))
+
+    def post(
+        self,
+        partition: TopicPartition,
+        batch: WireBatch,
+        acks: Acks,
+        deadline: float,
+        on_result: Callable[[AttemptResult], None],
+        /,
+    ) -> Posted:
+        """Send *batch* once and tell *on_result* what came of it by *deadline*."""
+        connection = None if self._closed else self._connection(partition, acks)
+        fault = self._why_not(connection, partition, deadline)
+        if connection is None or fault is not None:
+            refusal = NotSent(None if connection is None else connection.node.name, fault)
+            return self._started()[0].call_soon(on_result, refusal)
+        return connection.post(partition, batch, deadline, on_result)
+
+    def _why_not(self, connection: Connection | None, partition: TopicPartition, deadline: float) -> OSError | None:
         if self._closed:
-            return NotSent(None, ConnectionAbortedError("the transport was closed"))
-        connection = self._connection(partition, acks)
+            return ConnectionAbortedError("the transport was closed")
         if connection is None:
-            return NotSent(None, ConnectionError(f"{partition} has no leader"))
+            return ConnectionError(f"{partition} has no leader")
         if self.broker.fails_to_write(partition):
-            return NotSent(connection.node.name, ConnectionError("nothing could be written"))
-        if now >= deadline:
-            return NotSent(connection.node.name, TimeoutError("the deadline had passed before"))
-        return await connection.produce(partition, batch, deadline)
+            return ConnectionError("nothing could be written")
+        if self._now() >= deadline:
+            return TimeoutError("the deadline had passed before")
+        return None
 
     def on_change(self) -> None:
         """The cluster changed: whoever waits looks again, and known topics may have grown."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
-from eventpub.abc import UNSTAMPED, Acked, Acks, ProducerId, Rejected, Stamp, TopicPartition, WireBatch
+from eventpub.abc import UNSTAMPED, Acked, Acks, AttemptResult, ProducerId, Rejected, Stamp, TopicPartition, WireBatch
 from eventpub.config import Address
 from eventpub.transports.kafka.answers import ClusterMetadata, ProduceAnswer, ProduceReply, TopicMetadata, Topics
 from eventpub.transports.kafka.errors import ConnectionFault, UnreachableError
+from eventpub.transports.kafka.merge import Outbox
+from eventpub.transports.produced import produced
 
 HERE = Address("here", 9092)
 THERE = Address("there", 9092)
@@ -131,3 +134,9 @@ async def settle(turns: int = 5) -> None:
     """Let everything that is ready run."""
     for _ in range(turns):
         await asyncio.sleep(0)
+
+
+async def send(outbox: Outbox, to: TopicPartition, wire: WireBatch, deadline: float) -> AttemptResult:
+    """Post *wire*, and return what came of it."""
+    unheard: list[Acked | Rejected] = []  # the outbox tells its own notes
+    return await produced(partial(outbox.post, to, wire, deadline), unheard.append)

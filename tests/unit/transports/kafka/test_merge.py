@@ -21,7 +21,17 @@ from eventpub.transports.kafka.answers import ProduceAnswer
 from eventpub.transports.kafka.errors import ConnectionLostError, NoAnswerError, TransportClosedError
 from eventpub.transports.kafka.line import Line
 from eventpub.transports.kafka.merge import MAX_REQUEST, Outbox
-from tests.unit.transports.kafka.fakes import HERE, STAMPED, FakeConnect, FakeLink, Written, batch, partition, settle
+from tests.unit.transports.kafka.fakes import (
+    HERE,
+    STAMPED,
+    FakeConnect,
+    FakeLink,
+    Written,
+    batch,
+    partition,
+    send,
+    settle,
+)
 
 
 class World:
@@ -51,7 +61,7 @@ class World:
 
     def send(self, number: int, deadline: float = 10.0, wire: WireBatch | None = None) -> asyncio.Task[AttemptResult]:
         """Send in a task of its own, as a lane does."""
-        return self.loop.create_task(self.outbox.send(partition(number), wire or batch(), deadline))
+        return self.loop.create_task(send(self.outbox, partition(number), wire or batch(), deadline))
 
     @property
     def written(self) -> list[Written]:
@@ -132,7 +142,7 @@ async def test_it_is_not_free_while_a_full_request_waits() -> None:
 async def test_a_topic_is_named_once() -> None:
     """Partitions of one topic stand together."""
     world = await World().connect()
-    sends = [world.outbox.send(TopicPartition(topic, n), batch(), 10) for topic, n in (("a", 0), ("b", 0), ("a", 1))]
+    sends = [send(world.outbox, TopicPartition(topic, n), batch(), 10) for topic, n in (("a", 0), ("b", 0), ("a", 1))]
     tasks = [asyncio.ensure_future(send) for send in sends]
     await settle()
     assert [(topic, [n for n, _ in batches]) for topic, batches in world.written[0].topics] == [
@@ -398,7 +408,7 @@ async def test_an_answer_frees_the_connection_in_the_same_turn() -> None:
     async def lane() -> None:
         for _ in range(3):
             assert world.outbox.free
-            await world.outbox.send(partition(0), batch(), world.loop.time() + 10)
+            await send(world.outbox, partition(0), batch(), world.loop.time() + 10)
 
     task = asyncio.ensure_future(lane())
     for turn in range(3):

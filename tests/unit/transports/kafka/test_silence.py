@@ -11,7 +11,17 @@ from eventpub.abc import Acked, InDoubt, Rejected, Stamp, TopicPartition, WireBa
 from eventpub.transports.kafka.errors import NoAnswerError, TransportClosedError
 from eventpub.transports.kafka.pool import Pool
 from eventpub.transports.kafka.silence import SilenceWatch
-from tests.unit.transports.kafka.fakes import HERE, STAMPED, THERE, FakeConnect, FakeLink, batch, partition, settle
+from tests.unit.transports.kafka.fakes import (
+    HERE,
+    STAMPED,
+    THERE,
+    FakeConnect,
+    FakeLink,
+    batch,
+    partition,
+    send,
+    settle,
+)
 
 UNSTAMPED = batch().stamp
 
@@ -47,7 +57,7 @@ class World:
         outbox.line.want()
         await settle()
         self.watch.begin()
-        task: asyncio.Task[object] = self.loop.create_task(outbox.send(partition(number), batch(stamp=stamp), 30.0))
+        task: asyncio.Task[object] = self.loop.create_task(send(outbox, partition(number), batch(stamp=stamp), 30.0))
         await settle()
         return task
 

@@ -1,0 +1,96 @@
+"""How a partition's batches get to the transport: posted where nothing has to be waited for, else by a task."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from eventpub import Delivery
+from eventpub.transports.memory import MemoryTransport
+from support.no_callbacks import NoCallbacks
+from tests.publisher.kit import STEADY, one_partition, opened, outcome, record, values
+
+if TYPE_CHECKING:
+    from eventpub.abc import AttemptDetails
+
+
+@pytest.mark.parametrize("wrap, tasks", [(lambda transport: transport, 0), (NoCallbacks, 1)])
+async def test_an_attempt_needs_no_task_where_the_transport_calls_back(wrap: Any, tasks: int) -> None:
+    """With one that has only coroutines it needs one; both deliver the same."""
+    broker = one_partition()
+    async with opened(wrap(MemoryTransport(broker)), profile=STEADY) as publisher:
+        await publisher.publish(record("warm"))
+        broker.latency(0.1)
+        pending = publisher.publish_nowait(record(1))
+        await asyncio.sleep(0.05)
+        assert len(asyncio.all_tasks() - {asyncio.current_task()}) == tasks
+        assert isinstance(await pending, Delivery)
+    assert values(broker) == ["warm", "1"]
+
+
+@pytest.mark.parametrize("wrap", [lambda transport: transport, NoCallbacks])
+async def test_a_record_that_cannot_be_encoded_fails_alone(wrap: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether its batch was to be posted or not; its neighbours are delivered in order."""
+    broker = one_partition()
+    encode = MemoryTransport.encode
+
+    def refusing(self: MemoryTransport, records: Any, *args: Any) -> Any:
+        if any(each.value == b"3" for each in records):
+            raise ValueError("no such codec")
+        return encode(self, records, *args)
+
+    monkeypatch.setattr(MemoryTransport, "encode", refusing)
+    async with opened(wrap(MemoryTransport(broker)), profile=STEADY) as publisher:
+        await publisher.publish(record("warm"))
+        outcomes = await asyncio.gather(*(outcome(publisher.publish(record(n))) for n in range(6)))
+        await publisher.publish(record("after"))
+    assert [isinstance(each, Delivery) for each in outcomes] == [True, True, True, False, True, True]
+    assert values(broker) == ["warm", "0", "1", "2", "4", "5", "after"]
+
+
+async def test_a_mistake_of_ours_is_the_loop_s_to_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the connection's, whose reader brought the answer; the partition goes on with the next event."""
+    broker, reports = one_partition(), list[dict[str, Any]]()
+    async with opened(broker, profile=STEADY) as publisher:
+        await publisher.publish(record("warm"))
+        asyncio.get_running_loop().set_exception_handler(lambda _, report: reports.append(report))
+        partition = next(iter(publisher._engine._lanes())).partition  # type: ignore[union-attr]  # open
+        works, mistakes = type(partition).record, [ZeroDivisionError("a mistake")]
+
+        def mistaken(*args: Any) -> None:
+            works(*args)
+            if mistakes:
+                raise mistakes.pop()
+
+        monkeypatch.setattr(type(partition), "record", mistaken)
+        assert isinstance(await publisher.publish(record(1)), Delivery)
+        assert isinstance(await publisher.publish(record(2)), Delivery)
+    assert [report["message"] for report in reports] == [
+        "what came of an attempt on t[0] could not be recorded",
+    ]
+    assert isinstance(reports[0]["exception"], ZeroDivisionError)
+    assert values(broker) == ["warm", "1", "2"]
+
+
+async def test_what_an_answer_sets_off_runs_in_nobody_s_name() -> None:
+    """Whoever's doing it was that the answer came."""
+    broker, whose = one_partition(), ContextVar("whose", default="nobody")
+    seen: list[str] = []
+
+    class Hook:
+        def on_attempt(self, _details: AttemptDetails) -> None:
+            seen.append(whose.get())
+
+    async with opened(broker, profile=STEADY, hooks=[Hook()]) as publisher:
+        whose.set("a request")
+        await publisher.publish(record("warm"))
+        broker.pause()
+        pending = publisher.publish_nowait(record(1))
+        await asyncio.sleep(0.1)
+        broker.resume()
+        await pending
+        await publisher.publish(record(2))
+    assert seen == ["nobody"] * 3
