@@ -169,7 +169,7 @@ class Lane:
 
     def _take_encoded(self, profile: DeliveryProfile, now: float) -> Batch | None:
         """Take a batch and encode it; ``None`` if there is none, or it has to be encoded in a thread."""
-        batch = self.partition.take(profile, now)
+        batch = self.partition.take_now(profile, now)
         if batch is None:
             return None
         try:
@@ -201,7 +201,8 @@ class Lane:
     def _go_on(self, result: AttemptResult) -> None:
         self._posted, self._producing = None, False
         self.partition.record(result, self._loop.time())
-        self.advance()
+        if self.partition.busy:
+            self.advance()
 
     # --- as a task ----------------------------------------------------------------------
 

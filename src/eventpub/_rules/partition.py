@@ -124,8 +124,10 @@ class Partition:
 
     def take(self, profile: DeliveryProfile, now: float) -> Batch | None:
         """Return the batch to send now, stamped, or ``None`` if `next` would not say ``Send(profile)`` any more."""
-        if not self._still(profile, now):
-            return None
+        return self.take_now(profile, now) if self._still(profile, now) else None
+
+    def take_now(self, profile: DeliveryProfile, now: float) -> Batch | None:
+        """Return what `take` does, in the step in which `next` said ``Send(profile)``."""
         if (batch := self.batch) is None:
             # Giving up a frozen batch just now may have used up the last epoch.
             if profile.idempotence and self.sequence.needs_id:
