@@ -211,12 +211,19 @@ class Posted(Protocol):
 class CallbackTransport(Transport, Protocol):
     """A transport that can be asked and given a batch without a coroutine.
 
-    Both methods are optional for a transport, and only faster: without them each batch of a partition
+    These methods are optional for a transport, and only faster: without them each batch of a partition
     costs a task.
     """
 
     def is_ready(self, partition: TopicPartition, acks: Acks, /) -> bool:
         """Whether `ready` would return ``None`` without waiting."""
+
+    def call_when_ready(self, partition: TopicPartition, acks: Acks, callback: Callable[[], None], /) -> bool:
+        """Call *callback* when it is worth while to ask `is_ready` again; false if only `ready` can wait for that.
+
+        In a later turn of the loop, before anything that is posted in this one is written. Asked again
+        with an equal *callback*, it is called once; sometimes it is called for nothing.
+        """
 
     def post(
         self,

@@ -371,19 +371,17 @@ async def test_ready_does_not_suspend_on_a_free_connection(client: Client) -> No
     assert ended.value.value is None
 
 
-async def test_ready_waits_while_a_request_is_in_flight(client: Client) -> None:
+async def test_ready_waits_while_a_request_is_in_flight(cluster: Cluster, client: Client) -> None:
     """It is released by the answer, not before."""
-    ended: list[str] = []
-
-    async def note(name: str, call: Coroutine[Any, Any, object]) -> None:
-        await call
-        ended.append(name)
-
+    cluster.needs("faults")
     assert await client.ready() is None
-    sending = asyncio.create_task(note("answer", client.put(0, b"0")))
+    cluster.faults.latency(0.3)
+    sending = asyncio.create_task(client.put(0, b"0"))
     await turns(2)
-    await asyncio.gather(sending, *(note("ready", client.ready(p)) for p in (1, 2)))
-    assert ended == ["answer", "ready", "ready"]
+    began = now()
+    await asyncio.gather(*(client.ready(partition) for partition in (1, 2)))
+    assert 0.29 < now() - began < 0.3 + SLACK
+    assert offset(await sending) == 0
 
 
 async def test_ready_on_another_acks_value_does_not_wait(cluster: Cluster, client: Client) -> None:
@@ -494,6 +492,46 @@ async def test_who_is_told_may_post_the_next(cluster: Cluster, client: Client) -
         await over.wait()
     assert offsets == [0, 1, 2, 3, 4]
     assert await values(cluster, client) == [b"0", b"1", b"2", b"3", b"4"]
+
+
+@pytest.mark.parametrize("way", ["call", "coroutine"])
+async def test_a_busy_partition_keeps_no_other_waiting(way: str, cluster: Cluster, client: Client) -> None:
+    """Who waits for an answer has his turn before what is posted at that answer is written."""
+    cluster.needs("faults")
+    assert await client.ready() is None
+    cluster.faults.latency(0.02)
+    told: list[str] = []
+    over = asyncio.Event()
+
+    def busy(result: AttemptResult | None = None) -> None:
+        if result is not None:
+            told.append(f"busy {offset(result)}")
+        if (sequence := sum(name != "other" for name in told)) < 10:
+            direct(client).post(client.at(), client.batch(sequence, b"x"), "all", now() + 5, busy)
+        else:
+            over.set()
+
+    def other() -> None:
+        if direct(client).is_ready(client.at(1), "all"):
+            direct(client).post(client.at(1), client.batch(0, b"0"), "all", now() + 5, lambda _: told.append("other"))
+        else:
+            assert direct(client).call_when_ready(client.at(1), "all", other)
+            assert direct(client).call_when_ready(client.at(1), "all", other)
+
+    async def wait_and_send() -> None:
+        await client.send(client.batch(0, b"0"), 1)
+        told.append("other")
+
+    busy()
+    await turns(5)
+    waiting = None if way == "call" else asyncio.create_task(wait_and_send())
+    if way == "call":
+        other()
+    async with asyncio.timeout(10):
+        await over.wait()
+    assert told.count("other") == 1
+    assert told.index("other") <= 3, told
+    assert waiting is None or waiting.done()
 
 
 async def test_is_ready_says_what_ready_would_wait_for(cluster: Cluster, client: Client) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from eventpub import Delivery
-from eventpub.transports.memory import MemoryTransport
+from eventpub.transports.memory import MemoryBroker, MemoryTransport
 from support.no_callbacks import NoCallbacks
-from tests.publisher.kit import STEADY, one_partition, opened, outcome, record, values
+from tests.publisher.kit import STEADY, now, one_partition, opened, outcome, record, values
 
 if TYPE_CHECKING:
     from eventpub.abc import AttemptDetails
@@ -94,3 +94,24 @@ async def test_what_an_answer_sets_off_runs_in_nobody_s_name() -> None:
         await pending
         await publisher.publish(record(2))
     assert seen == ["nobody"] * 3
+
+
+async def test_a_busy_partition_keeps_no_other_waiting() -> None:
+    """What came for another while its request was in flight goes with the next one."""
+    broker = MemoryBroker()
+    broker.create_topic("t", 2)
+    async with opened(broker, profile=STEADY) as publisher:
+        await publisher.publish_many([record("warm", partition=0), record("warm", partition=1)])
+        broker.latency(0.1)
+
+        async def busy() -> None:
+            for _ in range(20):
+                publisher.publish_nowait(record("x", partition=0))
+                await asyncio.sleep(0.05)
+
+        task = asyncio.create_task(busy())
+        await asyncio.sleep(0.25)
+        began = now()
+        await publisher.publish(record("other", partition=1))
+        assert now() - began <= 0.2 + 0.01
+        await task

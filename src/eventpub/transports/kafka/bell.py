@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+
+Waiter = asyncio.Future[None] | Callable[[], None]
 
 
 class Bell:
@@ -11,7 +14,7 @@ class Bell:
     __slots__ = ("_waiting",)
 
     def __init__(self) -> None:
-        self._waiting: dict[asyncio.Future[None], None] = {}
+        self._waiting: dict[Waiter, None] = {}
 
     def __bool__(self) -> bool:
         """Whether anybody waits."""
@@ -20,17 +23,19 @@ class Bell:
     def ring(self) -> None:
         """Wake everybody; they run in the next turn of the loop."""
         waiting, self._waiting = self._waiting, {}
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+        for waiter in waiting:
+            if not isinstance(waiter, asyncio.Future):
+                asyncio.get_running_loop().call_soon(waiter)
+            elif not waiter.done():
+                waiter.set_result(None)
 
-    def add(self, future: asyncio.Future[None]) -> None:
-        """Let *future* end with the next ring."""
-        self._waiting[future] = None
+    def add(self, waiter: Waiter) -> None:
+        """Let *waiter*, a future, end with the next ring, or be called in the turn after it."""
+        self._waiting[waiter] = None
 
-    def discard(self, future: asyncio.Future[None]) -> None:
-        """Forget *future*."""
-        self._waiting.pop(future, None)
+    def discard(self, waiter: Waiter) -> None:
+        """Forget *waiter*."""
+        self._waiting.pop(waiter, None)
 
 
 async def first_ring(*bells: Bell) -> None:

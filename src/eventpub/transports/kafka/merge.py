@@ -270,10 +270,11 @@ class Outbox:
             self._loop.call_soon(request.link.abort, fault)  # not at once: its reader runs this
         elif answer.throttle > 0 and self._throttle is None:
             self._throttle = self._loop.call_later(answer.throttle, self._unthrottle)
-        self._request = None  # whoever is told posts what comes next
+        # First, because whoever is told may post what comes next: who waited for this has his turn
+        # before that is written, else busy partitions would keep the others waiting for ever.
+        self._finish(request)
         for partition, entry in request.entries.items():
             self._settle(entry, self._result_of(partition, request, answer))
-        self._finish(request)
 
     def on_loss(self, request: Request, fault: ConnectionFault) -> None:
         """Leave each batch of *request* in doubt: its bytes were written, and no answer will come."""
@@ -303,9 +304,9 @@ class Outbox:
 
     def _finish(self, request: Request) -> None:
         self._request = None
+        self.line.release(request.link)
         if self._waiting:
             self._flush_soon()
-        self.line.release(request.link)
 
     def _unthrottle(self) -> None:
         self._throttle = None

@@ -123,6 +123,10 @@ class KafkaTransport:
         outbox = self._started.outbox_of(partition, acks)
         return outbox is not None and outbox.free
 
+    def call_when_ready(self, partition: TopicPartition, acks: Acks, callback: Callable[[], None], /) -> bool:
+        """Call *callback* when the connection to the leader, or who that is, has changed; false if it is not known."""
+        return self._started.call_when_ready(partition, acks, callback)
+
     def encode(self, records: Sequence[Record], stamp: Stamp, compression: Compression, /) -> WireBatch:
         """Encode *records*, all of whose timestamps are set, into one batch.
 
@@ -276,10 +280,24 @@ class _Running:
             outbox = self._pool.outbox(node, acks)
             if outbox.free:
                 return None
-            outbox.line.want()
-            self.silence.begin()
+            self._want(outbox)
             await first_ring(outbox.line.bell, self.metadata.bell)
         return None
+
+    def call_when_ready(self, partition: TopicPartition, acks: Acks, callback: Callable[[], None]) -> bool:
+        """Do without a coroutine what `wait_until_ready` does, for a leader that is known."""
+        node = self.leaders.get(partition)
+        if node is None or self._closed:
+            return False
+        outbox = self._pool.outbox(node, acks)
+        self._want(outbox)
+        outbox.line.bell.add(callback)
+        self.metadata.bell.add(callback)
+        return True
+
+    def _want(self, outbox: Outbox) -> None:
+        outbox.line.want()
+        self.silence.begin()
 
     # --- what pool, merging and metadata tell ---------------------------------------------
 

@@ -88,9 +88,8 @@ class Connection:
         self._overdue.pop(request, None)
         if throttle and self._mute is None:
             self._mute = self.loop.call_later(throttle, self._unmute)
-        frees = self._in_flight is request
-        if frees:
-            self._in_flight = None  # before anybody is told, who may post what comes next
+        # First, because whoever is told may post what comes next: who waited for this has his turn before.
+        self._release(request)
         for entry, result in zip(request.entries, results, strict=True):
             if not entry.open:
                 self.listener.on_late(entry.partition, entry.batch, result)
@@ -98,8 +97,6 @@ class Connection:
                 entry.acknowledge(result)
             else:
                 entry.settle(result)
-        if frees:
-            self._next()
 
     def lose(self, cause: BaseException) -> None:
         """The connection broke: what is in flight is in doubt at once."""
@@ -212,6 +209,6 @@ class Connection:
 
     def _next(self) -> None:
         if self.free:
+            self.released.open()
             if self._pending:
                 self.loop.call_soon(self._flush)
-            self.released.open()

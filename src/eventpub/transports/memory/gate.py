@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
 @dataclass(slots=True, eq=False)
 class Gate:
-    """Coroutines that wait for a change; each change wakes them all, in the order they came.
+    """Coroutines and callbacks that wait for a change; each change wakes them all, in the order they came.
 
     Whoever is woken looks for itself whether the change was the one it waited for.
     """
 
-    _waiters: dict[asyncio.Future[None], None] = field(default_factory=dict)
+    _waiters: dict[asyncio.Future[None] | Callable[[], None], None] = field(default_factory=dict)
 
     async def wait(self, seconds: float | None = None) -> None:
         """Return at the next `open`, or after *seconds*."""
@@ -28,11 +29,18 @@ class Gate:
             if timer is not None:
                 timer.cancel()
 
+    def call(self, callback: Callable[[], None]) -> None:
+        """Call *callback* in the turn of the loop after the next `open`."""
+        self._waiters[callback] = None
+
     def open(self) -> None:
         """Wake everybody who waits now."""
         waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
-            _wake(waiter)
+            if isinstance(waiter, asyncio.Future):
+                _wake(waiter)
+            else:
+                asyncio.get_running_loop().call_soon(waiter)
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

@@ -136,6 +136,14 @@ class MemoryTransport:
         connection = None if self._closed else self._connection(partition, acks)
         return connection is not None and connection.connect() and connection.free
 
+    def call_when_ready(self, partition: TopicPartition, acks: Acks, callback: Callable[[], None], /) -> bool:
+        """Call *callback* when the leader's connection is free, or somebody else may lead."""
+        connection = None if self._closed else self._connection(partition, acks)
+        if connection is None or not connection.connect():
+            return False
+        connection.released.call(callback)
+        return True
+
     def encode(self, records: Sequence[Record], stamp: Stamp, compression: Compression, /) -> WireBatch:
         """Encode *records* into one batch."""
         return WireBatch(encode(records, compression), len(records), stamp)
