@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 OURS = "eventpub"
 PUBLISHERS = (1, 16, 100, 1_000)
 WARM_UP = 0.3
+_FEW = 16  # publishers
 _TOPICS = {name: f"peers-{number}" for number, name in enumerate(CONTENDERS)}
 _ROUND_TRIP = {1: 1.0, 16: 1.1, 100: 2.0, 1_000: 10.0}  # times aiokafka's send_and_wait
 _MOST_CPU = 18.0  # µs an event at 1,000 publishers
@@ -80,18 +81,25 @@ def goals(rounds: Rounds) -> list[Target]:
 
 
 def _compare(bootstrap_servers: str, effort: Effort) -> Rounds:
-    """Return what each turn had, of twice the rounds that are half as long: the machine's speed changes by the second."""
+    """Return what each turn had."""
     rounds: Rounds = {(name, count): [] for name in CONTENDERS for count in PUBLISHERS}
     with ExitStack() as stack:
         apart = {name: stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for name in CONTENDERS}
         for publishers in PUBLISHERS:
-            for turn in range(-1, 2 * effort.rounds):  # the first is a warm-up, of the broker too
-                seconds = effort.seconds / 2 if turn >= 0 else WARM_UP
+            rounds_each, seconds_each = _cut(effort, publishers)
+            for turn in range(-1, rounds_each):  # the first is a warm-up, of the broker too
+                seconds = seconds_each if turn >= 0 else WARM_UP
                 for name in CONTENDERS if turn % 2 else reversed(CONTENDERS):
                     sample = apart[name].submit(one_round, bootstrap_servers, name, publishers, seconds).result()
                     if turn >= 0:
                         rounds[name, publishers].append(sample)
     return rounds
+
+
+def _cut(effort: Effort, publishers: int) -> tuple[int, float]:
+    """Return more and shorter rounds: the machine's speed changes by the second, by more than few publishers differ."""
+    cuts = 4 if publishers <= _FEW else 2
+    return cuts * effort.rounds, effort.seconds / cuts
 
 
 def one_round(bootstrap_servers: str, name: str, publishers: int, seconds: float) -> Sample:
@@ -137,8 +145,9 @@ def _chart(name: str, title: str, y: str, medians: Medians, figure: str) -> Char
 
 
 def _foot(effort: Effort) -> list[str]:
+    few, many = ("{} of {:g} s".format(*_cut(effort, publishers)) for publishers in (_FEW, _FEW + 1))
     return [
-        f"- {versions()}; medians of {2 * effort.rounds} alternating rounds of {effort.seconds / 2:g} s.",
+        f"- {versions()}; medians of alternating rounds, {few} with up to {_FEW} publishers, else {many}.",
         "- In brackets: medians of the ratios of one turn.",
         "- *aiokafka* is `send_and_wait`. *aiokafka, one task*: a queue, and one task that calls `send`.",
         "- *confluent-kafka* is a `Producer`, a thread that polls, and a future for each report; with its default",
