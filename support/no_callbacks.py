@@ -6,7 +6,7 @@ from typing import Any
 
 from eventpub.abc import Transport
 
-_OPTIONAL = ("is_ready", "call_when_ready", "post")
+_OPTIONAL = ("known_producer_id", "is_ready", "call_when_ready", "post")
 
 
 class NoCallbacks:

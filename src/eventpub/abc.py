@@ -215,6 +215,9 @@ class CallbackTransport(Transport, Protocol):
     costs a task.
     """
 
+    def known_producer_id(self, *, stale: int | None = None) -> ProducerId | None:
+        """Return what `producer_id` would return without waiting."""
+
     def is_ready(self, partition: TopicPartition, acks: Acks, /) -> bool:
         """Whether `ready` would return ``None`` without waiting."""
 

@@ -352,6 +352,19 @@ async def test_stale_producer_id_is_replaced(client: Client) -> None:
     assert offset(await client.put(0, b"new")) == 1
 
 
+async def test_known_producer_id_is_what_would_be_returned(cluster: Cluster, client: Client) -> None:
+    """None before there was one, and none in place of a stale one."""
+    known = direct(client).known_producer_id
+    assert known() == client.producer
+    assert known(stale=client.producer.id) is None
+    fresh = await client.transport.producer_id(stale=client.producer.id)
+    assert known(stale=client.producer.id) == fresh
+    other = Client(cluster.transport(), client.topic)
+    await other.transport.start(other)
+    assert direct(other).known_producer_id() is None
+    await other.aclose()
+
+
 async def test_connected_client_has_no_problems(client: Client) -> None:
     """A broker has answered."""
     await client.transport.connected()

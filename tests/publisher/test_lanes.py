@@ -96,6 +96,18 @@ async def test_what_an_answer_sets_off_runs_in_nobody_s_name() -> None:
     assert seen == ["nobody"] * 3
 
 
+async def test_new_partitions_share_the_first_request_with_those_in_use() -> None:
+    """The producer id is known by then."""
+    broker = MemoryBroker()
+    broker.create_topic("t", 4)
+    async with opened(broker, profile=STEADY) as publisher:
+        await publisher.publish(record("warm", partition=0))
+        broker.latency(0.1)
+        began = now()
+        await publisher.publish_many([record(n, partition=n) for n in range(4)])
+        assert now() - began < 0.15
+
+
 async def test_a_busy_partition_keeps_no_other_waiting() -> None:
     """What came for another while its request was in flight goes with the next one."""
     broker = MemoryBroker()

@@ -159,7 +159,10 @@ class Lane:
             return step is None
         profile = step.profile
         if profile.idempotence and partition.sequence.needs_id:
-            return False
+            known = direct.known_producer_id(stale=partition.sequence.exhausted)
+            if known is None:
+                return False
+            partition.sequence.adopt(known)
         if not direct.is_ready(partition.name, profile.acks):
             called = direct.call_when_ready(partition.name, profile.acks, self._on_ready)
             self._awaited = profile if called else None

@@ -29,14 +29,18 @@ class ProducerIds:
     async def get(self, stale: int | None) -> ProducerId | Rejected:
         """Return the id, a new one if it is *stale*; wait for as long as no broker answers."""
         while not self._closed:
-            if self._id is not None and self._id.id != stale:
-                return self._id
+            if (known := self.known(stale)) is not None:
+                return known
             if self._task is None:
                 self._task = asyncio.get_running_loop().create_task(self._fetch())
             await first_ring(self._bell)
             if self._refusal is not None:
                 return self._refusal
         return closed()
+
+    def known(self, stale: int | None) -> ProducerId | None:
+        """Return the id, if there is one that is not *stale*."""
+        return None if self._id is None or self._id.id == stale else self._id
 
     def close(self) -> None:
         """End the request and every wait."""

@@ -111,6 +111,10 @@ class KafkaTransport:
         """Return this client's producer id; a new one if that is *stale*."""
         return await self._started.producer_ids.get(stale)
 
+    def known_producer_id(self, *, stale: int | None = None) -> ProducerId | None:
+        """Return this client's producer id, if it has one that is not *stale*."""
+        return self._started.producer_ids.known(stale)
+
     async def ready(self, partition: TopicPartition, acks: Acks, /) -> Rejected | None:
         """Return ``None`` when a batch could be written now, without suspending if that is so already.
 

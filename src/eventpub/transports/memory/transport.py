@@ -107,15 +107,19 @@ class MemoryTransport:
 
     async def producer_id(self, *, stale: int | None = None) -> ProducerId | Rejected:
         """Return this client's producer id, a new one if that is *stale*."""
-        while self._producer_id is None or self._producer_id.id == stale:
+        while (known := self.known_producer_id(stale=stale)) is None:
             if not await self._reach():
                 return _closed()
-            if self._producer_id is None or self._producer_id.id == stale:
+            if self.known_producer_id(stale=stale) is None:
                 answer = self.broker.allocate_producer_id()
                 if isinstance(answer, Rejected):
                     return answer
                 self._producer_id = answer
-        return self._producer_id
+        return known
+
+    def known_producer_id(self, *, stale: int | None = None) -> ProducerId | None:
+        """Return this client's producer id, if it has one that is not *stale*."""
+        return None if self._producer_id is None or self._producer_id.id == stale else self._producer_id
 
     async def ready(self, partition: TopicPartition, acks: Acks, /) -> Rejected | None:
         """Return when the leader's connection is free; at once if it is."""
