@@ -7,11 +7,12 @@ an answer means for an event is decided elsewhere (``eventpub._rules``).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from eventpub.delivery import Attempt, Delivery
     from eventpub.exceptions import DeadLetterError, PublishError
@@ -118,6 +119,9 @@ class InDoubt:
 
 AttemptResult = Acked | Unacknowledged | Rejected | NotSent | InDoubt
 """What one Produce request comes back as."""
+
+OnResult = Callable[[AttemptResult], None]
+"""Who hears what came of a batch that was posted."""
 
 
 class TransportListener(Protocol):
@@ -234,7 +238,7 @@ class CallbackTransport(Transport, Protocol):
         batch: WireBatch,
         acks: Acks,
         deadline: float,
-        on_result: Callable[[AttemptResult], None],
+        on_result: OnResult,
         /,
     ) -> Posted:
         """Send *batch* as `produce` does, and call *on_result* once with what came of it.

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from eventpub.abc import Acked, AttemptResult, Posted, Rejected
+from eventpub.abc import Acked, AttemptResult, OnResult, Posted, Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    OnResult = Callable[[AttemptResult], None]
     OnLate = Callable[[Acked | Rejected], None]
 
 

@@ -7,7 +7,7 @@ partition once and at most 8 MiB. What an answer means is decided elsewhere.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Protocol
 
 from eventpub.abc import (
@@ -16,6 +16,7 @@ from eventpub.abc import (
     AttemptResult,
     InDoubt,
     NotSent,
+    OnResult,
     Rejected,
     TopicPartition,
     Unacknowledged,
@@ -34,9 +35,6 @@ MAX_REQUEST = 8 * 1024 * 1024
 _BROKER_SHARE = 0.9
 _IDEMPOTENT_LIMIT = 2.0
 _NEVER = float("inf")
-
-
-OnResult = Callable[[AttemptResult], None]
 
 
 class Notes(Protocol):

@@ -14,6 +14,7 @@ from eventpub.abc import (
     AttemptResult,
     Compression,
     NotSent,
+    OnResult,
     Posted,
     ProducerId,
     Rejected,
@@ -36,7 +37,7 @@ from eventpub.transports.kafka.errors import (
     TransportClosedError,
     UnreachableError,
 )
-from eventpub.transports.kafka.merge import OnResult, Outbox
+from eventpub.transports.kafka.merge import Outbox
 from eventpub.transports.kafka.metadata import Metadata
 from eventpub.transports.kafka.patience import PatientConnect
 from eventpub.transports.kafka.pool import Pool

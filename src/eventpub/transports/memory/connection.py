@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from eventpub.abc import (
     Acked,
     Acks,
-    AttemptResult,
     InDoubt,
     NotSent,
+    OnResult,
     TopicPartition,
     TransportListener,
     Unacknowledged,
@@ -62,9 +62,7 @@ class Connection:
         """Whether a batch given now would leave now: nothing is in flight and no throttle time runs."""
         return self._in_flight is None and self._mute is None
 
-    def post(
-        self, partition: TopicPartition, batch: WireBatch, deadline: float, on_result: Callable[[AttemptResult], None]
-    ) -> Entry:
+    def post(self, partition: TopicPartition, batch: WireBatch, deadline: float, on_result: OnResult) -> Entry:
         """Put *batch* into the next request, and tell *on_result* what came of it."""
         entry = Entry(partition, batch, deadline, on_result, self.loop)
         self._pending.append(entry)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from eventpub.abc import Acked, Acks, AttemptResult, Rejected, TopicPartition, WireBatch
+from eventpub.abc import Acked, Acks, AttemptResult, OnResult, Rejected, TopicPartition, WireBatch
 from eventpub.transports.memory.faults import LoseAck
 
 Results = Sequence[Acked | Rejected]
@@ -34,7 +34,7 @@ class Entry:
     partition: TopicPartition
     batch: WireBatch
     deadline: float
-    on_result: Callable[[AttemptResult], None]
+    on_result: OnResult
     loop: asyncio.AbstractEventLoop
     timer: asyncio.TimerHandle | None = None
     open: bool = True

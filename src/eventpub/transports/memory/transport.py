@@ -12,6 +12,7 @@ from eventpub.abc import (
     AttemptResult,
     Compression,
     NotSent,
+    OnResult,
     Posted,
     ProducerId,
     Rejected,
@@ -166,7 +167,7 @@ class MemoryTransport:
         batch: WireBatch,
         acks: Acks,
         deadline: float,
-        on_result: Callable[[AttemptResult], None],
+        on_result: OnResult,
         /,
     ) -> Posted:
         """Send *batch* once and tell *on_result* what came of it by *deadline*."""
