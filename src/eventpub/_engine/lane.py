@@ -56,7 +56,7 @@ class Lane:
         "_halted",
         "_looking",
         "_loop",
-        "_own",
+        "_own_context",
         "_posted",
         "_producing",
         "_task",
@@ -77,7 +77,7 @@ class Lane:
         self._direct = direct
         self._loop = loop
         self._context = context
-        self._own = context.copy()  # a copy: a context cannot be entered twice
+        self._own_context = context.copy()  # a copy: a context cannot be entered twice
         self._task: asyncio.Task[None] | None = None
         self._alarm: asyncio.Future[None] | None = None
         self._producing = False  # an attempt is under way, the task's or a posted one
@@ -204,11 +204,11 @@ class Lane:
     def _on_ready(self) -> None:
         if self._awaited is not None and self._task is None:
             self._awaited = None
-            self._own.run(self.advance)
+            self._own_context.run(self.advance)
 
     def _on_result(self, result: AttemptResult) -> None:
         try:
-            self._own.run(self._go_on, result)
+            self._own_context.run(self._go_on, result)
         except Exception as error:  # noqa: BLE001 - a mistake here must not end the connection whose reader calls this
             text = f"what came of an attempt on {self.partition.name} could not be recorded"
             self._loop.call_exception_handler({"message": text, "exception": error})
