@@ -13,9 +13,9 @@ from typing import Protocol
 
 from eventpub.abc import Acks
 from eventpub.config import Address
+from eventpub.transports.bell import Bell
 from eventpub.transports.kafka.answers import ProduceReply, Topics
 from eventpub.transports.kafka.backoff import RECONNECT, REFUSED
-from eventpub.transports.kafka.bell import Bell
 from eventpub.transports.kafka.errors import (
     AccessRefusedError,
     ConnectionFault,

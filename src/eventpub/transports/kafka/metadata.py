@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from eventpub.abc import Rejected, TopicPartition
 from eventpub.config import Address
+from eventpub.transports.bell import Bell, first_ring
 from eventpub.transports.kafka.answers import ClusterMetadata
 from eventpub.transports.kafka.backoff import RECONNECT, REFUSED, Backoff
-from eventpub.transports.kafka.bell import Bell, first_ring
 from eventpub.transports.kafka.broker_log import BrokerLog
 from eventpub.transports.kafka.contact import Contact
 from eventpub.transports.kafka.errors import AccessRefusedError, ConnectionFault

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from eventpub.abc import ProducerId, Rejected
+from eventpub.transports.bell import Bell, first_ring
 from eventpub.transports.kafka.backoff import RECONNECT, REFUSED
-from eventpub.transports.kafka.bell import Bell, first_ring
 from eventpub.transports.kafka.contact import Contact
 from eventpub.transports.kafka.errors import ConnectionFault
 from eventpub.transports.kafka.metadata import closed

@@ -27,8 +27,8 @@ from eventpub.config import Address, KafkaConfig
 from eventpub.exceptions import StartError, UsageError
 from eventpub.profile import as_seconds
 from eventpub.record import Record
+from eventpub.transports.bell import first_ring
 from eventpub.transports.kafka import wire
-from eventpub.transports.kafka.bell import first_ring
 from eventpub.transports.kafka.broker_log import BrokerLog
 from eventpub.transports.kafka.contact import Contact
 from eventpub.transports.kafka.errors import (

@@ -17,7 +17,7 @@ from eventpub.abc import (
     Unacknowledged,
     WireBatch,
 )
-from eventpub.transports.memory.gate import Gate
+from eventpub.transports.bell import Bell
 from eventpub.transports.memory.node import Node
 from eventpub.transports.memory.request import Entry, Request, Results
 
@@ -38,7 +38,7 @@ class Connection:
     listener: TransportListener
     send: Callable[[Request], None]
     loop: asyncio.AbstractEventLoop
-    released: Gate = field(default_factory=Gate)
+    released: Bell = field(default_factory=Bell)
     _open: bool = False
     _closed: bool = False
     _pending: list[Entry] = field(default_factory=list)
@@ -114,7 +114,7 @@ class Connection:
         self._unmute()
         pending, self._pending = self._pending, []
         self._refuse(pending, cause)
-        self.released.open()
+        self.released.ring()
 
     def _disconnect(self) -> None:
         self._open = False
@@ -207,6 +207,6 @@ class Connection:
 
     def _next(self) -> None:
         if self.free:
-            self.released.open()
+            self.released.ring()
             if self._pending:
                 self.loop.call_soon(self._flush)

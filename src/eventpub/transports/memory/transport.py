@@ -23,11 +23,11 @@ from eventpub.abc import (
 )
 from eventpub.exceptions import StartError, UsageError
 from eventpub.record import Record
+from eventpub.transports.bell import Bell, first_ring
 from eventpub.transports.memory.broker import MemoryBroker
 from eventpub.transports.memory.cluster import UNKNOWN_TOPIC_OR_PARTITION
 from eventpub.transports.memory.codec import encode
 from eventpub.transports.memory.connection import Connection
-from eventpub.transports.memory.gate import Gate
 from eventpub.transports.memory.node import Node
 from eventpub.transports.produced import produced
 
@@ -56,7 +56,7 @@ class MemoryTransport:
     _producer_id: ProducerId | None = field(default=None, init=False)
     _counts: dict[str, int] = field(default_factory=dict, init=False)
     _connections: dict[tuple[str, Acks], Connection] = field(default_factory=dict, init=False)
-    _changed: Gate = field(default_factory=Gate, init=False)
+    _changed: Bell = field(default_factory=Bell, init=False)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "new" if self._loop is None else "open"
@@ -79,7 +79,7 @@ class MemoryTransport:
         self.broker.detach(self)
         for connection in self._connections.values():
             connection.close()
-        self._changed.open()
+        self._changed.ring()
 
     async def connected(self) -> None:
         """Return once a broker has answered."""
@@ -88,7 +88,7 @@ class MemoryTransport:
                 raise StartError(reason)
             if self._closed:
                 raise StartError("the transport was closed before a broker answered")
-            await (self._reach() if self.broker.answering() else self._changed.wait())
+            await (self._reach() if self.broker.answering() else first_ring(self._changed))
 
     def problems(self) -> tuple[str, ...]:
         """Say of each broker why it is not there, unless one is."""
@@ -129,9 +129,9 @@ class MemoryTransport:
             if connection is not None and connection.connect():
                 if connection.free:
                     return None
-                await connection.released.wait()
+                await first_ring(connection.released)
             elif self.broker.exists(partition):
-                await self._changed.wait()
+                await first_ring(self._changed)
             elif (refusal := await self._missing(partition)) and not self._closed:
                 return refusal
         return None
@@ -146,7 +146,7 @@ class MemoryTransport:
         connection = None if self._closed else self._connection(partition, acks)
         if connection is None or not connection.connect():
             return False
-        connection.released.call(callback)
+        connection.released.add(callback)
         return True
 
     def encode(self, records: Sequence[Record], stamp: Stamp, compression: Compression, /) -> WireBatch:
@@ -196,9 +196,9 @@ class MemoryTransport:
                 if (count := self.broker.count(topic)) is not None:
                     self._learn(topic, count)
         self._greet()
-        self._changed.open()
+        self._changed.ring()
         for connection in self._connections.values():
-            connection.released.open()  # its leader may be another one now
+            connection.released.ring()  # its leader may be another one now
 
     def _greet(self) -> None:
         # As a client of Kafka asks for metadata when it starts: who never publishes gets ready, too.
@@ -240,7 +240,7 @@ class MemoryTransport:
             node = self.broker.answering()
             if node is None:
                 self.broker.turn_away()
-                await self._changed.wait()
+                await first_ring(self._changed)
                 continue
             await self._sleep(node.latency)
             if node.answers and not self._closed:
@@ -251,7 +251,7 @@ class MemoryTransport:
     async def _sleep(self, seconds: float) -> None:
         until = self._now() + seconds
         while not self._closed and (left := until - self._now()) > TIMER_EARLY:
-            await self._changed.wait(left)
+            await first_ring(self._changed, seconds=left)
 
     def _learn(self, topic: str, count: int) -> int:
         before = self._counts.get(topic, count)

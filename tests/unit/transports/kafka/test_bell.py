@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from eventpub.transports.kafka.bell import Bell, first_ring
+from eventpub.transports.bell import Bell, first_ring
 from tests.unit.transports.kafka.fakes import settle
 
 

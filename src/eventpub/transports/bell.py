@@ -26,8 +26,8 @@ class Bell:
         for waiter in waiting:
             if not isinstance(waiter, asyncio.Future):
                 asyncio.get_running_loop().call_soon(waiter)
-            elif not waiter.done():
-                waiter.set_result(None)
+            else:
+                _end(waiter)
 
     def add(self, waiter: Waiter) -> None:
         """Let *waiter*, a future, end with the next ring, or be called in the turn after it."""
@@ -38,13 +38,22 @@ class Bell:
         self._waiting.pop(waiter, None)
 
 
-async def first_ring(*bells: Bell) -> None:
-    """Wait until one of *bells* rings. May be cancelled; costs no task."""
-    future = asyncio.get_running_loop().create_future()
+async def first_ring(*bells: Bell, seconds: float | None = None) -> None:
+    """Wait until one of *bells* rings, or for so many *seconds*. May be cancelled; costs no task."""
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+    timer = None if seconds is None else loop.call_later(seconds, _end, future)
     for bell in bells:
         bell.add(future)
     try:
         await future
     finally:
+        if timer is not None:
+            timer.cancel()
         for bell in bells:
             bell.discard(future)
+
+
+def _end(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
