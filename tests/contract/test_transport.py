@@ -23,6 +23,7 @@ from eventpub.abc import (
 )
 from eventpub.exceptions import StartError, UsageError
 from eventpub.record import Record
+from support.callbacks import callback_numbers
 from tests.contract.client import TIMESTAMP, Client
 from tests.contract.clusters import Cluster
 from tests.contract.conftest import Connect
@@ -486,6 +487,26 @@ async def test_post_tells_what_came_of_it(cluster: Cluster, client: Client) -> N
     posts = [Post(client, 0, partition) for partition in range(3)]
     assert [offset(await post.result()) for post in posts] == [0, 0, 0]
     assert await values(cluster, client, 2) == [b"0"]
+
+
+async def test_an_answer_for_several_tells_each_in_a_callback_of_its_own(client: Client) -> None:
+    """What each does with it takes its time: a hundred in one callback would hold the event loop."""
+    assert await client.ready() is None
+    told_in: list[int] = []
+    over = asyncio.Event()
+
+    def note(result: AttemptResult) -> None:
+        assert offset(result) == 0
+        told_in.append(number())
+        if len(told_in) == 3:
+            over.set()
+
+    with callback_numbers() as number:
+        for partition in range(3):
+            direct(client).post(client.at(partition), client.batch(0, b"0"), "all", now() + 5, note)
+        async with asyncio.timeout(10):
+            await over.wait()
+    assert len(set(told_in)) == 3
 
 
 async def test_who_is_told_may_post_the_next(cluster: Cluster, client: Client) -> None:

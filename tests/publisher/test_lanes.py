@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from eventpub import Delivery
+from eventpub.record import Record
 from eventpub.transports.memory import MemoryBroker, MemoryTransport
+from support.callbacks import callback_numbers
 from support.no_callbacks import NoCallbacks
 from tests.publisher.kit import STEADY, now, one_partition, opened, outcome, record, values
 
@@ -106,6 +108,30 @@ async def test_new_partitions_share_the_first_request_with_those_in_use() -> Non
         began = now()
         await publisher.publish_many([record(n, partition=n) for n in range(4)])
         assert now() - began < 0.15
+
+
+async def test_several_batches_are_encoded_in_callbacks_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several topics too, and all of them go with the same request."""
+    broker, encoded_in = MemoryBroker(), list[int]()
+    broker.create_topic("t", 4)
+    broker.create_topic("u", 1)
+    encode = MemoryTransport.encode
+
+    def noting(self: MemoryTransport, *args: Any) -> Any:
+        encoded_in.append(number())
+        return encode(self, *args)
+
+    async with opened(broker, profile=STEADY) as publisher:
+        await asyncio.gather(publisher.publish(record("warm")), publisher.publish(Record("u", b"warm")))
+        monkeypatch.setattr(MemoryTransport, "encode", noting)
+        broker.latency(0.1)
+        began = now()
+        with callback_numbers() as number:
+            more = [publisher.publish_nowait(Record("u", b"x"))]
+            more += [publisher.publish_nowait(record(n, partition=n)) for n in range(4)]
+            await asyncio.gather(*more)
+        assert now() - began < 0.15
+    assert len(encoded_in) == len(set(encoded_in)) == 5
 
 
 async def test_a_busy_partition_keeps_no_other_waiting() -> None:

@@ -82,6 +82,7 @@ class Engine:
         self._deadlines = Deadlines()
         self._timer: asyncio.Handle | None = None
         self._timer_at = 0.0
+        self.routing: set[Topic] = set()  # whose records are routed in this turn of the loop or the next
         self._topics = KeyedDefaultDict[str, Topic](partial(Topic, context=self))
         self._drains: list[Drain] = []
         self._abandoned = AbandonedBatches(self.on_outcome)

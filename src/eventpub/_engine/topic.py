@@ -17,7 +17,7 @@ from eventpub._rules.queue import EntryQueue
 from eventpub.abc import Partitioner, Recorder, Rejected, TopicPartition
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
     from contextvars import Context
 
     from eventpub._rules.entry import Entry
@@ -45,6 +45,8 @@ class TopicContext(Protocol):
     def listener(self) -> PartitionListener: ...
     @property
     def hastened(self) -> float: ...
+    @property
+    def routing(self) -> set[Topic]: ...
     @property
     def recorder(self) -> Recorder: ...
 
@@ -96,6 +98,7 @@ class Topic:
     def _route_soon(self) -> None:
         if self._routing is None and self._queue:
             self._routing = self._context.loop.call_soon(self._route_queued, context=self._context.background)
+            self._context.routing.add(self)
 
     def _route_queued(self) -> None:
         """Route what was published since the last turn."""
@@ -104,10 +107,19 @@ class Topic:
         for entry in entries:
             if entry.started <= self._known_since:
                 self._note_wait(entry)
-        self._route(entries, Lane.advance)
+        lanes = self._route(entries)
+        self._context.routing.discard(self)
+        # Several go on in callbacks of their own, and then all of them do: who went at once would be written
+        # before the others had their batches.
+        if len(lanes) == 1 and not self._context.routing:
+            lanes[0].advance()
+        else:
+            for lane in lanes:
+                lane.advance_soon()
         self._route_soon()
 
-    def _route(self, entries: Sequence[Entry], set_going: Callable[[Lane], None] = Lane.wake) -> None:
+    def _route(self, entries: Sequence[Entry]) -> Sequence[Lane]:
+        """Give each partition its share of *entries*, and return the lanes of those that got one."""
         places = [(record.key, record.partition) for record in map(_RECORD, entries)]
         keys = [key for key, partition in places if key is not None and partition is None]
         chosen = iter(self._context.partitioner(keys, self._count))
@@ -121,11 +133,11 @@ class Topic:
                 self._beyond.append(entry)
                 self._resolve()
         for number, share in shares.items():
-            lane = self._lanes[number]
-            lane.partition.extend(share)
+            partition = self._lanes[number].partition
+            partition.extend(share)
             if min(map(_STARTED, share)) <= self._context.hastened:  # published before a flush or a close
-                lane.partition.stop_lingering()
-            set_going(lane)
+                partition.stop_lingering()
+        return [self._lanes[number] for number in shares]
 
     def lane(self, number: int) -> Lane:
         """Return the lane of partition *number*."""
@@ -161,7 +173,8 @@ class Topic:
         # In the same step: whoever publishes now would be routed sooner than those that asked
         # for a new partition while it was not there yet (rule 7).
         waiting, self._beyond = self._beyond, EntryQueue()
-        self._route([*waiting.drain()])
+        for lane in self._route([*waiting.drain()]):
+            lane.wake()
         self._route_soon()
 
     def _resolve(self) -> None:
@@ -196,7 +209,8 @@ class Topic:
                 ending = Ending(self.name, partition, (), self._context.loop.time())
                 self._context.listener.on_outcome(entry, ending.no_such_partition(entry, self._count))
             else:
-                self._route([entry])
+                for lane in self._route([entry]):
+                    lane.wake()
 
     def _note_wait(self, entry: Entry) -> None:
         context, known = self._context, self._known_since

@@ -76,16 +76,17 @@ class Entry:
         self._on_result = None
 
     def acknowledge(self, result: Acked) -> None:
-        """Give the caller, who waits, the acknowledgement; what he posts then goes with the next request."""
+        """Give the caller, who waits, the acknowledgement at once; what he posts then goes with the next request."""
         on_result, self._on_result = self._on_result, None
         if on_result is not None:
             on_result(result)
 
     def end(self, result: AttemptResult) -> None:
-        """Give the caller any other value, unless one was given before, in the next turn of the loop.
+        """Give the caller his value, unless one was given before, in the next turn of the loop.
 
-        Not in this one: he may try again at once, and what the value comes from (a connection that
-        ends, a leader that changed) is still under way.
+        Not in this one where others have theirs too, since what each does with it takes its time; nor
+        where he may try again at once, while what the value comes from (a connection that ends, a
+        leader that changed) is still under way.
         """
         on_result, self._on_result = self._on_result, None
         if on_result is not None:
@@ -271,8 +272,9 @@ class Outbox:
         # First, because whoever is told may post what comes next: who waited for this has his turn
         # before that is written, else busy partitions would keep the others waiting for ever.
         self._finish(request)
+        alone = len(request.entries) == 1
         for partition, entry in request.entries.items():
-            self._settle(entry, self._result_of(partition, request, answer))
+            self._settle(entry, self._result_of(partition, request, answer), alone=alone)
 
     def on_loss(self, request: Request, fault: ConnectionFault) -> None:
         """Leave each batch of *request* in doubt: its bytes were written, and no answer will come."""
@@ -289,13 +291,13 @@ class Outbox:
             return InDoubt(broker, ConnectionLostError(f"{broker} left {partition} out of its answer"))
         return result
 
-    def _settle(self, entry: Entry, result: AttemptResult) -> None:
+    def _settle(self, entry: Entry, result: AttemptResult, *, alone: bool) -> None:
         if isinstance(result, Rejected):
             self._notes.on_rejected(entry.partition, result.code)
         if not entry.open:
             if isinstance(result, (Acked, Rejected)):
                 self._notes.on_late(entry.partition, entry.batch, result)
-        elif isinstance(result, Acked):
+        elif isinstance(result, Acked) and alone:
             entry.acknowledge(result)
         else:
             entry.end(result)

@@ -88,10 +88,11 @@ class Connection:
             self._mute = self.loop.call_later(throttle, self._unmute)
         # First, because whoever is told may post what comes next: who waited for this has his turn before.
         self._release(request)
+        alone = len(request.entries) == 1
         for entry, result in zip(request.entries, results, strict=True):
             if not entry.open:
                 self.listener.on_late(entry.partition, entry.batch, result)
-            elif isinstance(result, Acked):
+            elif isinstance(result, Acked) and alone:
                 entry.acknowledge(result)
             else:
                 entry.settle(result)

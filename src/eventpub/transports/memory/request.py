@@ -40,12 +40,12 @@ class Entry:
     open: bool = True
 
     def acknowledge(self, result: Acked) -> None:
-        """Tell whoever waits at once; what he posts then goes with the next request."""
+        """Tell whoever waits at once, as nobody else has to be told; what he posts then goes with the next request."""
         self._end()
         self.on_result(result)
 
     def settle(self, result: AttemptResult) -> None:
-        """Tell whoever still waits any other value, in the next turn of the loop: he may try again at once."""
+        """Tell whoever still waits in the next turn of the loop, in a callback of his own."""
         if self.open:
             self._end()
             self.loop.call_soon(self.on_result, result)
