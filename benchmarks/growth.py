@@ -1,7 +1,8 @@
 """What more publishers, partitions and topics cost: events/s and processor time of an event should stay as they are.
 
-Publishers: beside them the same tasks with nothing behind them. What 50,000 tasks and their events
-cost more than 1,000 there is the interpreter's and the processor's cache, and not eventpub's.
+Publishers: beside them the same tasks with nothing behind them, and both without the garbage collector.
+What 50,000 tasks and their events cost more than 1,000 there is the interpreter's and the processor's
+cache, and not eventpub's.
 
 Partitions: the number of records that share a batch falls as the number of partitions grows,
 and every batch costs its own, on both sides of the wire. So the records of a batch are told,
@@ -16,6 +17,7 @@ the broker in this process.
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -34,8 +36,12 @@ from eventpub import CRITICAL, Publisher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from eventpub import Record
+
+    Publish = Callable[[], Awaitable[object]]
+    Contender = Callable[[str, str], AbstractAsyncContextManager[Publish]]
 
 PUBLISHERS = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
 COUNTS_OF_PARTITIONS = (1, 4, 12, 100, 1_000)
@@ -44,6 +50,7 @@ SEEN_IN_MEMORY = (10, 100, 1_000, 10_000)
 FEW, MANY = 1_000, 20_000  # publishers
 PEER = "aiokafka, one task"
 NOTHING = "tasks alone"
+UNCOLLECTED = ", no collector"
 ALLOWED = 0.15
 
 _EACH_TWICE = 10_000  # publishers that have had their turn about twice after a second
@@ -72,7 +79,8 @@ class Step:
 
 async def with_publishers(bootstrap: str, topic: str, effort: Effort) -> dict[str, list[Step]]:
     """Return the medians at each number of publishers, and of tasks that publish nothing."""
-    contenders = {"eventpub": CONTENDERS["eventpub"], NOTHING: nothing}
+    collected: dict[str, Contender] = {"eventpub": CONTENDERS["eventpub"], NOTHING: nothing}
+    contenders = collected | {name + UNCOLLECTED: uncollected(each) for name, each in collected.items()}
 
     def run(name: str, publishers: int) -> Callable[[], Awaitable[Sample]]:
         seconds = max(effort.seconds, publishers / _EACH_TWICE)
@@ -86,8 +94,23 @@ async def with_publishers(bootstrap: str, topic: str, effort: Effort) -> dict[st
     return steps
 
 
+def uncollected(contender: Contender) -> Contender:
+    """Return *contender*, with the garbage collector off while it is open."""
+
+    @asynccontextmanager
+    async def opened(bootstrap: str, topic: str) -> AsyncIterator[Publish]:
+        async with contender(bootstrap, topic) as publish:
+            gc.disable()
+            try:
+                yield publish
+            finally:
+                gc.enable()
+
+    return opened
+
+
 @asynccontextmanager
-async def nothing(_bootstrap: str, topic: str) -> AsyncIterator[Callable[[], Awaitable[object]]]:
+async def nothing(_bootstrap: str, topic: str) -> AsyncIterator[Publish]:
     """Yield a function that makes and encodes an event, and waits for one task that wakes all waiters at a time."""
     next_record, loop = records(topic), asyncio.get_running_loop()
     waiting: list[tuple[Record, asyncio.Future[None]]] = []
