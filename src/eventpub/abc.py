@@ -244,7 +244,7 @@ class CallbackTransport(Transport, Protocol):
         """Send *batch* as `produce` does, and call *on_result* once with what came of it.
 
         Not before this has returned, and not after a `Posted.cancel` unless its value was known by
-        then. Where one answer has the values of several, each is told in a callback of its own: what
+        then. Where one answer has the values of many, each is told in a callback of its own: what
         *on_result* does takes its time. It does not raise, and may post the next batch.
         """
 

@@ -489,8 +489,11 @@ async def test_post_tells_what_came_of_it(cluster: Cluster, client: Client) -> N
     assert await values(cluster, client, 2) == [b"0"]
 
 
-async def test_an_answer_for_several_tells_each_in_a_callback_of_its_own(client: Client) -> None:
-    """What each does with it takes its time: a hundred in one callback would hold the event loop."""
+@pytest.mark.parametrize("size, callbacks", [(100, 1), (100_000, 3)])
+async def test_an_answer_for_much_tells_each_in_a_callback_of_its_own(
+    size: int, callbacks: int, client: Client
+) -> None:
+    """What each does with it takes its time: all in one callback would hold the event loop."""
     assert await client.ready() is None
     told_in: list[int] = []
     over = asyncio.Event()
@@ -503,10 +506,10 @@ async def test_an_answer_for_several_tells_each_in_a_callback_of_its_own(client:
 
     with callback_numbers() as number:
         for partition in range(3):
-            direct(client).post(client.at(partition), client.batch(0, b"0"), "all", now() + 5, note)
+            direct(client).post(client.at(partition), client.batch(0, b"0" * size), "all", now() + 5, note)
         async with asyncio.timeout(10):
             await over.wait()
-    assert len(set(told_in)) == 3
+    assert len(set(told_in)) == callbacks
 
 
 async def test_who_is_told_may_post_the_next(cluster: Cluster, client: Client) -> None:

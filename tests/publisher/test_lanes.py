@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from eventpub import Delivery
-from eventpub.record import Record
 from eventpub.transports.memory import MemoryBroker, MemoryTransport
 from support.callbacks import callback_numbers
 from support.no_callbacks import NoCallbacks
 from tests.publisher.kit import STEADY, now, one_partition, opened, outcome, record, values
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from eventpub.abc import AttemptDetails
 
 
@@ -110,28 +111,45 @@ async def test_new_partitions_share_the_first_request_with_those_in_use() -> Non
         assert now() - began < 0.15
 
 
-async def test_several_batches_are_encoded_in_callbacks_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of several topics too, and all of them go with the same request."""
-    broker, encoded_in = MemoryBroker(), list[int]()
-    broker.create_topic("t", 4)
-    broker.create_topic("u", 1)
-    encode = MemoryTransport.encode
+@pytest.fixture
+def encoded_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The numbers of the event loop's callbacks in which batches were encoded."""
+    encode, numbers = MemoryTransport.encode, list[int]()
+    with callback_numbers() as number:
 
-    def noting(self: MemoryTransport, *args: Any) -> Any:
-        encoded_in.append(number())
-        return encode(self, *args)
+        def noting(self: MemoryTransport, *args: Any) -> Any:
+            numbers.append(number())
+            return encode(self, *args)
 
-    async with opened(broker, profile=STEADY) as publisher:
-        await asyncio.gather(publisher.publish(record("warm")), publisher.publish(Record("u", b"warm")))
         monkeypatch.setattr(MemoryTransport, "encode", noting)
+        yield numbers
+
+
+@pytest.mark.parametrize("size, callbacks", [(100, 1), (100_000, 4)])
+async def test_much_is_encoded_in_callbacks_of_its_own(size: int, callbacks: int, encoded_in: list[int]) -> None:
+    """All that is published in one turn goes with the same request in both cases."""
+    broker = MemoryBroker()
+    broker.create_topic("t", 4)
+    async with opened(broker, profile=STEADY) as publisher:
+        await publisher.publish(record("warm"))
+        encoded_in.clear()
         broker.latency(0.1)
         began = now()
-        with callback_numbers() as number:
-            more = [publisher.publish_nowait(Record("u", b"x"))]
-            more += [publisher.publish_nowait(record(n, partition=n)) for n in range(4)]
-            await asyncio.gather(*more)
+        await publisher.publish_many([record("x" * size, partition=n) for n in range(4)])
         assert now() - began < 0.15
-    assert len(encoded_in) == len(set(encoded_in)) == 5
+    assert len(encoded_in) == 4
+    assert len(set(encoded_in)) == callbacks
+
+
+async def test_many_partitions_are_many_callbacks(encoded_in: list[int]) -> None:
+    """However little each of them sends: every batch takes its time."""
+    broker = MemoryBroker()
+    broker.create_topic("t", 100)
+    async with opened(broker, profile=STEADY) as publisher:
+        await publisher.publish(record("warm"))
+        encoded_in.clear()
+        await publisher.publish_many([record(n, partition=n) for n in range(100)])
+    assert len(set(encoded_in)) == 100
 
 
 async def test_a_busy_partition_keeps_no_other_waiting() -> None:

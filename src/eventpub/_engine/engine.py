@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from eventpub._engine.abandoned import AbandonedBatches
 from eventpub._engine.attempt_log import AttemptLog, unheard
+from eventpub._engine.budget_timer import BudgetTimer
 from eventpub._engine.callers import Callers
 from eventpub._engine.counters import Counters
 from eventpub._engine.dead_letters import DeadLetterRouter
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("eventpub.delivery")
 
 _ENDED = attrgetter("ended")
-_EXPIRED_AT_ONCE = 500  # entries, before the event loop gets its turn
 _SOCKETS_CLOSE = 0.5  # seconds a transport may take to abort them
 _LETTERS_CLOSE = 0.3  # seconds the dead-letter writer has at least
 
@@ -80,9 +80,7 @@ class Engine:
         self._attempt_log = AttemptLog()
         self._admission = Admission(limits)
         self._deadlines = Deadlines()
-        self._timer: asyncio.Handle | None = None
-        self._timer_at = 0.0
-        self.routing: set[Topic] = set()  # whose records are routed in this turn of the loop or the next
+        self._budget_timer = BudgetTimer(self._deadlines, self._expire_all, loop, self.background)
         self._topics = KeyedDefaultDict[str, Topic](partial(Topic, context=self))
         self._drains: list[Drain] = []
         self._abandoned = AbandonedBatches(self.on_outcome)
@@ -95,7 +93,7 @@ class Engine:
     def accept(self, entry: Entry) -> None:
         """Give *entry* its place: in its topic's queue, or among the waiters for room."""
         if self._deadlines.add(entry):
-            self._set_timer()
+            self._budget_timer.set()
         if self._admission.try_acquire(entry.size):
             entry.has_room = True
             self._topics[entry.record.topic].put(entry)
@@ -113,7 +111,7 @@ class Engine:
             self._end_record(entry, error)
             raise error
         if self._deadlines.add(entry):
-            self._set_timer()
+            self._budget_timer.set()
         entry.has_room = True
         self._topics[entry.record.topic].put(entry)
 
@@ -276,27 +274,11 @@ class Engine:
 
     # --- budgets and cancellation --------------------------------------------------
 
-    def _set_timer(self) -> None:
-        due = self._deadlines.next_due()
-        if self._timer is not None:
-            # Noted here, because uvloop returns a handle that has no when() for what is due now.
-            if due is not None and self._timer_at <= due:
-                return
-            self._timer.cancel()
-        self._timer = None
-        if due is not None:
-            self._timer, self._timer_at = self.loop.call_at(due, self._on_timer, context=self.background), due
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        now = self.loop.time()
-        # Timers may fire within the clock's resolution before their time.
-        due = self._deadlines.due(now + 0.001, _EXPIRED_AT_ONCE)
-        problems = self.transport.problems() if due else ()
+    def _expire_all(self, due: Sequence[Entry]) -> None:
+        now, problems = self.loop.time(), self.transport.problems()
         for entry in due:
             if not entry.ended:  # else a hook that was told of another one withdrew it
                 self._expire(entry, now, problems)
-        self._set_timer()
 
     def _expire(self, entry: Entry, now: float, problems: tuple[str, ...]) -> None:
         if entry.partition is None:
@@ -371,8 +353,7 @@ class Engine:
             for topic in self._topics.values():
                 await topic.stop(self.loop.time())
             await self._end_letters(end, hurry)
-            if self._timer is not None:
-                self._timer.cancel()
+            self._budget_timer.cancel()
             return drain.report()
 
     @contextmanager

@@ -112,7 +112,7 @@ class Lane:
             self.wake()
 
     def advance_soon(self) -> None:
-        """Do it in a callback of its own: the batches of a hundred lanes in one would hold the loop for 50 ms."""
+        """Do it in a callback of its own, as one of many."""
         self._loop.call_soon(self.advance, context=self._context)
 
     def relax(self) -> None:

@@ -14,6 +14,7 @@ from eventpub._rules.limit import SizeLimit
 from eventpub._rules.listener import PartitionListener
 from eventpub._rules.partition import Partition
 from eventpub._rules.queue import EntryQueue
+from eventpub._slice import is_short
 from eventpub.abc import Partitioner, Recorder, Rejected, TopicPartition
 
 if TYPE_CHECKING:
@@ -45,8 +46,6 @@ class TopicContext(Protocol):
     def listener(self) -> PartitionListener: ...
     @property
     def hastened(self) -> float: ...
-    @property
-    def routing(self) -> set[Topic]: ...
     @property
     def recorder(self) -> Recorder: ...
 
@@ -98,7 +97,6 @@ class Topic:
     def _route_soon(self) -> None:
         if self._routing is None and self._queue:
             self._routing = self._context.loop.call_soon(self._route_queued, context=self._context.background)
-            self._context.routing.add(self)
 
     def _route_queued(self) -> None:
         """Route what was published since the last turn."""
@@ -108,14 +106,10 @@ class Topic:
             if entry.started <= self._known_since:
                 self._note_wait(entry)
         lanes = self._route(entries)
-        self._context.routing.discard(self)
-        # Several go on in callbacks of their own, and then all of them do: who went at once would be written
-        # before the others had their batches.
-        if len(lanes) == 1 and not self._context.routing:
-            lanes[0].advance()
-        else:
-            for lane in lanes:
-                lane.advance_soon()
+        # All of them now, or none: who went at once would be written before the others had their batches.
+        at_once = is_short(len(lanes), sum(lane.partition.queued_bytes for lane in lanes))
+        for lane in lanes:
+            lane.advance() if at_once else lane.advance_soon()
         self._route_soon()
 
     def _route(self, entries: Sequence[Entry]) -> Sequence[Lane]:

@@ -1,4 +1,4 @@
-"""One timer for all budgets: entries in buckets of 50 ms.
+"""The open entries, by the ends of their budgets in buckets of 50 ms: one timer does for all.
 
 A ``call_later`` per publish costs 2.3 µs and a heap of thousands; a bucket costs 0.2.
 """

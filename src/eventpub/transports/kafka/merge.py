@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Collection
 from typing import Protocol
 
+from eventpub._slice import is_short
 from eventpub.abc import (
     Acked,
     Acks,
@@ -84,8 +85,8 @@ class Entry:
     def end(self, result: AttemptResult) -> None:
         """Give the caller his value, unless one was given before, in the next turn of the loop.
 
-        Not in this one where others have theirs too, since what each does with it takes its time; nor
-        where he may try again at once, while what the value comes from (a connection that ends, a
+        Not in this one where too many others have theirs, since what each does with it takes its time;
+        nor where he may try again at once, while what the value comes from (a connection that ends, a
         leader that changed) is still under way.
         """
         on_result, self._on_result = self._on_result, None
@@ -107,6 +108,11 @@ class Request:
     def deadline(self) -> float:
         """The longest of its entries' deadlines: the request itself lives as long."""
         return max(entry.deadline for entry in self.entries.values())
+
+    @property
+    def size(self) -> int:
+        """The bytes of its batches, as they were sent."""
+        return sum(len(entry.batch.data) for entry in self.entries.values())
 
     @property
     def topics(self) -> Topics:
@@ -272,9 +278,9 @@ class Outbox:
         # First, because whoever is told may post what comes next: who waited for this has his turn
         # before that is written, else busy partitions would keep the others waiting for ever.
         self._finish(request)
-        alone = len(request.entries) == 1
+        at_once = is_short(len(request.entries), request.size)
         for partition, entry in request.entries.items():
-            self._settle(entry, self._result_of(partition, request, answer), alone=alone)
+            self._settle(entry, self._result_of(partition, request, answer), at_once=at_once)
 
     def on_loss(self, request: Request, fault: ConnectionFault) -> None:
         """Leave each batch of *request* in doubt: its bytes were written, and no answer will come."""
@@ -291,13 +297,13 @@ class Outbox:
             return InDoubt(broker, ConnectionLostError(f"{broker} left {partition} out of its answer"))
         return result
 
-    def _settle(self, entry: Entry, result: AttemptResult, *, alone: bool) -> None:
+    def _settle(self, entry: Entry, result: AttemptResult, *, at_once: bool) -> None:
         if isinstance(result, Rejected):
             self._notes.on_rejected(entry.partition, result.code)
         if not entry.open:
             if isinstance(result, (Acked, Rejected)):
                 self._notes.on_late(entry.partition, entry.batch, result)
-        elif isinstance(result, Acked) and alone:
+        elif isinstance(result, Acked) and at_once:
             entry.acknowledge(result)
         else:
             entry.end(result)

@@ -40,7 +40,7 @@ class Entry:
     open: bool = True
 
     def acknowledge(self, result: Acked) -> None:
-        """Tell whoever waits at once, as nobody else has to be told; what he posts then goes with the next request."""
+        """Tell whoever waits at once; what he posts then goes with the next request."""
         self._end()
         self.on_result(result)
 
@@ -95,6 +95,11 @@ class Request:
     def partitions(self) -> tuple[TopicPartition, ...]:
         """The partitions it has batches for."""
         return tuple(entry.partition for entry in self.entries)
+
+    @property
+    def size(self) -> int:
+        """The bytes of its batches."""
+        return sum(len(entry.batch.data) for entry in self.entries)
 
     @property
     def deadline(self) -> float:
