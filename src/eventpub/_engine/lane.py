@@ -35,6 +35,7 @@ _LARGEST_ON_LOOP: dict[Compression, int] = {
     "lz4": 64_000,
     "zstd": 256_000,
 }
+_SHARED = 8  # in a callback that several lanes may share, each encodes so many times less
 
 
 class Lane:
@@ -182,12 +183,12 @@ class Lane:
         return self._producing
 
     def _take_encoded(self, profile: DeliveryProfile, now: float) -> Batch | None:
-        """Take a batch and encode it; ``None`` if there is none, or it has to be encoded in a thread."""
+        """Take a batch and encode it; ``None`` if there is none, or it is too large for a callback of many."""
         batch = self.partition.take_now(profile, now)
         if batch is None:
             return None
         try:
-            if self._encode_here(batch):
+            if self._encode_here(batch, _LARGEST_ON_LOOP[profile.compression] // _SHARED):
                 return batch
         except Exception as error:  # noqa: BLE001 - as in _encode
             self.partition.unencodable(batch, error, now)
@@ -276,8 +277,9 @@ class Lane:
     async def _encode(self, batch: Batch) -> bool:
         """Encode a batch that was cut anew, in a thread if it is large; false if it cannot be."""
         try:
-            if not self._encode_here(batch):
-                encode, codec = self._transport.encode, batch.profile.compression
+            codec = batch.profile.compression
+            if not self._encode_here(batch, _LARGEST_ON_LOOP[codec]):
+                encode = self._transport.encode
                 batch.wire = await self._loop.run_in_executor(None, encode, batch.records, batch.stamp, codec)
                 batch.sent_at = self._loop.time()
         except asyncio.CancelledError:
@@ -288,14 +290,13 @@ class Lane:
             return False
         return True
 
-    def _encode_here(self, batch: Batch) -> bool:
-        """Encode *batch*; a resend keeps its bytes. False if that would hold the event loop too long."""
+    def _encode_here(self, batch: Batch, largest: int) -> bool:
+        """Encode *batch*, unless it has *largest* bytes or more; a resend keeps those it has."""
         if batch.wire is not None and batch.wire.stamp == batch.stamp:
             return True
-        codec = batch.profile.compression
-        if batch.size >= _LARGEST_ON_LOOP[codec]:
+        if batch.size >= largest:
             return False
-        batch.wire = self._transport.encode(batch.records, batch.stamp, codec)
+        batch.wire = self._transport.encode(batch.records, batch.stamp, batch.profile.compression)
         return True
 
     async def _send(self, batch: Batch) -> None:
