@@ -74,7 +74,7 @@ PLACES = {
     "anyio": "admit",
     "eventpub._closing": "settle",
     "eventpub._home": "admit",
-    "eventpub._slice": "settle",
+    "eventpub._fairness": "settle",
     "eventpub._rules.admission": "admit",
     "eventpub._rules.admission:Admission.give_back": "settle",
     "eventpub._rules.admission:Admission.next_waiter": "settle",

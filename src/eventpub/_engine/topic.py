@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from eventpub._engine.keyed_defaultdict import KeyedDefaultDict
 from eventpub._engine.lane import Lane
+from eventpub._fairness import fits_one_callback
 from eventpub._rules.failures import Ending
 from eventpub._rules.limit import SizeLimit
 from eventpub._rules.listener import PartitionListener
 from eventpub._rules.partition import Partition
 from eventpub._rules.queue import EntryQueue
-from eventpub._slice import is_short
 from eventpub.abc import Partitioner, Recorder, Rejected, TopicPartition
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Topic:
                 self._note_wait(entry)
         lanes = self._route(entries)
         # All of them now, or none: who went at once would be written before the others had their batches.
-        at_once = is_short(len(lanes), sum(lane.partition.queued_bytes for lane in lanes))
+        at_once = fits_one_callback(len(lanes), sum(lane.partition.queued_bytes for lane in lanes))
         for lane in lanes:
             lane.advance() if at_once else lane.advance_soon()
         self._route_soon()

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Collection
 from typing import Protocol
 
-from eventpub._slice import is_short
+from eventpub._fairness import fits_one_callback
 from eventpub.abc import (
     Acked,
     Acks,
@@ -278,7 +278,7 @@ class Outbox:
         # First, because whoever is told may post what comes next: who waited for this has his turn
         # before that is written, else busy partitions would keep the others waiting for ever.
         self._finish(request)
-        at_once = is_short(len(request.entries), request.size)
+        at_once = fits_one_callback(len(request.entries), request.size)
         for partition, entry in request.entries.items():
             self._settle(entry, self._result_of(partition, request, answer), at_once=at_once)
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from eventpub._slice import is_short
+from eventpub._fairness import fits_one_callback
 from eventpub.abc import (
     Acked,
     Acks,
@@ -89,7 +89,7 @@ class Connection:
             self._mute = self.loop.call_later(throttle, self._unmute)
         # First, because whoever is told may post what comes next: who waited for this has his turn before.
         self._release(request)
-        at_once = is_short(len(request.entries), request.size)
+        at_once = fits_one_callback(len(request.entries), request.size)
         for entry, result in zip(request.entries, results, strict=True):
             if not entry.open:
                 self.listener.on_late(entry.partition, entry.batch, result)

@@ -6,7 +6,7 @@ _PARTITIONS = 24
 _BYTES = 256 * 1024
 
 
-def is_short(partitions: int, size: int) -> bool:
+def fits_one_callback(partitions: int, size: int) -> bool:
     """Whether so many *partitions* may settle, encode and post batches of *size* bytes, in all, in one callback.
 
     That takes some 50 µs for each partition and 7 for each record of 1 kB, on a quiet machine: 3 ms at the
