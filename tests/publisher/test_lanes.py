@@ -17,7 +17,7 @@ from tests.publisher.kit import STEADY, now, one_partition, opened, outcome, rec
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from eventpub.abc import AttemptDetails
+    from eventpub.abc import AttemptDetails, Compression
 
 
 @pytest.mark.parametrize("wrap, tasks", [(lambda transport: transport, 0), (NoCallbacks, 1)])
@@ -125,12 +125,14 @@ def encoded_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         yield numbers
 
 
-@pytest.mark.parametrize("size, callbacks", [(100, 1), (100_000, 4)])
-async def test_much_is_encoded_in_callbacks_of_its_own(size: int, callbacks: int, encoded_in: list[int]) -> None:
-    """All that is published in one turn goes with the same request in both cases."""
+@pytest.mark.parametrize("size, codec, callbacks", [(100, "none", 1), (100_000, "none", 4), (3_000, "gzip", 4)])
+async def test_what_takes_long_is_encoded_in_callbacks_of_its_own(
+    size: int, codec: Compression, callbacks: int, encoded_in: list[int]
+) -> None:
+    """All that is published in one turn goes with the same request in each case."""
     broker = MemoryBroker()
     broker.create_topic("t", 4)
-    async with opened(broker, profile=STEADY) as publisher:
+    async with opened(broker, profile=STEADY.replace(compression=codec)) as publisher:
         await publisher.publish(record("warm"))
         encoded_in.clear()
         broker.latency(0.1)
